@@ -1,0 +1,69 @@
+# `make demo` and `make test` are all the set-up there is; `make` alone lists the rest.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+PY := .venv/bin/python
+FUZZ_SECONDS ?= 60
+
+.PHONY: help setup demo test quick lint types rules changes tests format api changelog bench fuzz wheel clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
+
+setup: ## make .venv with everything but the benchmarks' peers
+	@tools/setup test lint
+
+demo: ## a real service under load while its configuration changes, under a minute
+	@tools/setup
+	@.venv/bin/herz demo
+
+test: lint types rules changes tests ## all that CI checks; pytest's closing line comes last
+
+lint: setup ## ruff: rules and format
+	@echo "== lint"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: setup ## mypy, strict for src
+	@echo "== types"
+	@$(PY) -m mypy $(wildcard src tests tools examples benchmarks)
+
+rules: setup ## who may import whom
+	@echo "== import rules"
+	@.venv/bin/lint-imports --no-cache --no-logo
+
+changes: setup ## the changelog that the fragments would make
+	@echo "== changelog"
+	@said=$$($(PY) -m towncrier build --draft 2>&1) && echo "fragments are fine" || { echo "$$said"; exit 1; }
+
+tests: setup ## tests, examples and the guide's examples
+	@echo "== tests, examples, guide"
+	@$(PY) -m pytest
+
+quick: setup ## the tests without the slow ones
+	@$(PY) -m pytest -q -m "not slow"
+
+format: setup ## let ruff write the format
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+api: setup ## accept the public API as it is now
+	@$(PY) tools/public_api.py >tests/repository/public_api.txt
+	@echo "tests/repository/public_api.txt is written: read its diff as a user would"
+
+changelog: setup ## show the next release's changes
+	@$(PY) -m towncrier build --draft --version next
+
+bench: ## Herz and its peers in one run, one table
+	@tools/setup bench
+	@$(PY) -m benchmarks
+
+fuzz: setup ## feed every decoder random bytes for FUZZ_SECONDS each (60)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -m fuzz -o timeout=0
+
+wheel: setup ## dist/herz-VERSION-py3-none-any.whl
+	@$(PY) -m build --wheel --no-isolation
+
+clean: ## remove .venv, caches and builds
+	@rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Herz itself: the only place where the stages are wired together."""

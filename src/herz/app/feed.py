@@ -1,0 +1,82 @@
+"""Feeds: each source's place in the merge, and what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from herz.errors import HerzError
+from herz.model.document import Document, Revision
+from herz.model.layer import Layer
+from herz.sources.base import Failed, Source
+from herz.watch.session import Session
+
+
+@dataclass(slots=True)
+class Refusal:
+    """A document that was read but could not be put in force; it waits to be tried again."""
+
+    document: Document
+    error: HerzError
+    revision: Revision
+    since_s: float
+    attempts: int = 1
+    retry_at_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """One source: the document in force, what is wrong with newer ones, and how far it has been dealt with.
+
+    `accepted` is in force; it is empty where an optional source is missing, and a copy from disk while
+    `from_last_good`. `handled` is the revision up to which everything handed on was applied, refused or
+    reported. `seen_s` is when the source last proved what it holds, on the engine's clock.
+    """
+
+    name: str
+    source: Source
+    accepted: Document
+    handled: Revision = 0
+    seen_s: float = 0.0
+    failure: Failed | None = None
+    refused: Refusal | None = None
+    from_last_good: bool = False
+    session: Session | None = None
+    waiting: int = 0
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each key of this source stands for itself, so that a refused one need not hold up the next."""
+        return bool(getattr(self.source, "keyed", False))
+
+    @property
+    def error(self) -> HerzError | None:
+        """What is wrong now, if anything: with what it holds, with what it held last, or with reaching it."""
+        if self.refused is not None:
+            return self.refused.error
+        if self.failure is not None:
+            return self.failure.error
+        return self.session.error if self.session is not None else None
+
+    async def settled(self, revision: Revision | None = None) -> Revision:
+        """Wait until what was handed on (up to `revision`, when given) has been dealt with."""
+        async with self.moved:
+            await self.moved.wait_for(lambda: self.waiting == 0 if revision is None else self.handled >= revision)
+        return self.handled
+
+    def layers(self, document: Document, rank: int) -> list[Layer]:
+        """The layers that `document` makes, ranked from `rank`."""
+        return [
+            Layer(part.origin.name, part, rank + index, self.name, local=self.source.local)
+            for index, part in enumerate(document.parts or (document,))
+        ]
+
+
+def layers_of(feeds: Sequence[Feed], documents: Sequence[Document]) -> tuple[Layer, ...]:
+    """All layers, lowest rank first: the feeds in their order, each with its document's parts in theirs."""
+    layers: list[Layer] = []
+    for feed, document in zip(feeds, documents, strict=True):
+        layers += feed.layers(document, len(layers))
+    return tuple(layers)

@@ -1,0 +1,352 @@
+"""The updater: takes what sources hand on, one item after the other, and puts it in force whole or not at all.
+
+The order of one update: merge → differ → bind → build → swap → notify. Everything up to the swap may
+fail and leaves what is in force untouched. A document that is refused waits: it is tried again with every
+later change first, then without it, so that one bad document never holds up another's fixes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from immutables import Map
+
+from herz.app.events import Applied, Rejected
+from herz.app.feed import Feed, Refusal, layers_of
+from herz.app.models import Models
+from herz.errors import BuildError, HerzError
+from herz.live.dispatcher import Dispatcher
+from herz.live.refresh import Refresh
+from herz.live.scope import Scope
+from herz.merge.composition import Composition
+from herz.merge.diff import Drift, counted
+from herz.model.document import Batch, Document, Event, Progress, Reset, Revision, replay
+from herz.model.layer import Layer
+from herz.model.snapshot import Snapshot
+from herz.sources.base import Failed, Item
+from herz.watch.backoff import delay_s
+
+logger = logging.getLogger("herz")
+
+FOLD: Final = 256
+"""Revisions of one source that one rebuilding of objects covers at most."""
+QUEUE: Final = 1024
+"""Items that wait at most; then sources are not asked for more."""
+
+RECENT: Final = 512
+"""Revisions that are remembered at most,"""
+RECENT_EVENTS: Final = 4_096
+"""and changed leaves in them: each keeps its part of a tree alive, which the collector then has to look through."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One revision of a proposal: the composition after it and the leaves that it changed."""
+
+    revision: Revision
+    reset: bool
+    composition: Composition
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """What might be put in force: a document for some feeds, in place of the accepted ones."""
+
+    documents: dict[int, Document]
+    steps: Callable[[], list[_Step]]
+    waits: Document | None = None
+    """What stays refused: the source's whole document, where only its last revision is proposed."""
+
+
+class Updater:
+    """Owns what is in force. Its methods run on the engine's loop; `snapshot` and `recent` may be read anywhere."""
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        composition: Composition,
+        scope: Scope,
+        models: Models,
+        dispatcher: Dispatcher,
+        *,
+        clock: Callable[[], float],
+        chance: Callable[[], float],
+        applied: Callable[[], None],
+    ) -> None:
+        self.feeds = list(feeds)
+        self.composition = composition
+        self.recent: deque[Applied] = deque()
+        self._remembered = 0
+        self.refreshes: deque[tuple[Refresh, float]] = deque(maxlen=64)
+        """The last refreshes, each with the milliseconds that merging took before it."""
+        self.epoch = 0
+        self.generation = 1
+        self.rejected = 0
+        self.frozen = False
+        self._scope, self._models, self._dispatcher = scope, models, dispatcher
+        self._clock, self._chance, self._applied = clock, chance, applied
+        self._drift: Drift = Map()
+        self._items: deque[tuple[Feed, Item]] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self.snapshot = self._snapshot(composition, self.generation)
+        self.published = threading.Condition()
+
+    def _snapshot(self, composition: Composition, generation: int) -> Snapshot:
+        revisions = Map({feed.name: feed.accepted.revision for feed in self.feeds})
+        return Snapshot(composition, generation=generation, revisions=revisions, epoch=self.epoch, binder=self._models)
+
+    # --- taking items -------------------------------------------------------------------------
+
+    async def deliver(self, feed: Feed, item: Item) -> None:
+        """Queue `item`; waits while the queue is full, so that memory stays bounded."""
+        while len(self._items) >= QUEUE:
+            self._room.clear()
+            await self._room.wait()
+        feed.waiting += 1
+        self._items.append((feed, item))
+        self._arrived.set()
+
+    def freeze(self, frozen: bool) -> None:
+        """Put nothing in force until thawed; what sources hand on waits."""
+        self.frozen = frozen
+        if frozen:
+            self._thawed.clear()
+        else:
+            self._thawed.set()
+
+    async def run(self) -> None:
+        """Take items until cancelled."""
+        while True:
+            if not self._items:
+                self._arrived.clear()
+                try:
+                    await asyncio.wait_for(self._arrived.wait(), self._until_retry())
+                except TimeoutError:
+                    await self._thawed.wait()
+                    await self._retry()
+                    continue
+            await self._thawed.wait()
+            await self._take()
+
+    async def _take(self) -> None:
+        feed, item = self._items.popleft()
+        taken = 1
+        try:
+            if isinstance(item, Failed):
+                await self._failed(feed, item)
+            elif isinstance(item, Progress):
+                feed.failure = None
+            else:
+                items: list[Batch | Reset] = [item]
+                while (
+                    self._items and taken < FOLD and self._items[0][0] is feed and isinstance(self._items[0][1], Batch)
+                ):
+                    items.append(self._items.popleft()[1])  # type: ignore[arg-type]  # just looked at
+                    taken += 1
+                feed.failure, item = None, items[-1]
+                await self._apply(feed, items)
+        except Exception as error:  # nothing of this item can be kept for another try: only the next one helps
+            self._unusable(feed, item, _internal(feed, error, remedy="the next change is taken as usual"))
+        finally:
+            self._room.set()
+            feed.waiting -= taken
+            feed.seen_s = self._clock()
+            feed.handled = _revision(item, feed.handled)
+            async with feed.moved:
+                feed.moved.notify_all()
+
+    def _unusable(self, feed: Feed, item: Item, error: BuildError) -> None:
+        revision = _revision(item, feed.handled)
+        feed.failure = Failed(revision, error, feed.name)
+        self._reject(feed, revision, error)
+
+    async def _failed(self, feed: Feed, failed: Failed) -> None:
+        known = feed.failure
+        feed.failure = failed
+        if known is None or str(known.error) != str(failed.error):
+            self._reject(feed, failed.revision, failed.error)
+
+    def _reject(self, feed: Feed, revision: Revision, error: HerzError) -> None:
+        self.rejected += 1
+        logger.error("%s: revision %s refused, keeping generation %s: %s", feed.name, revision, self.generation, error)
+        self._dispatcher.fire("rejected", Rejected(feed.name, revision, error))
+        with self.published:
+            self.published.notify_all()
+
+    # --- putting in force ---------------------------------------------------------------------
+
+    async def _apply(self, feed: Feed, items: list[Batch | Reset]) -> None:
+        last = items[-1]
+        refused: HerzError | None = None
+        for proposal in self._proposals(feed, items):
+            try:
+                await self._put_in_force(feed, proposal)
+            except HerzError as error:
+                refused = refused or error
+                continue
+            except Exception as error:  # a fault of a model, a source or Herz: it must not end all updates
+                refused = refused or _internal(feed, error)
+                continue
+            return
+        if len(items) > 1:  # one of them is bad: the others need not suffer
+            for item in items:
+                await self._apply(feed, [item])
+            return
+        assert refused is not None  # noqa: S101  there is always a proposal, and it either returned or raised
+        self._refuse(feed, last.document, _revision(last), refused)
+
+    def _proposals(self, feed: Feed, items: list[Batch | Reset]) -> Iterator[_Proposal]:
+        """What to try, best first."""
+        index = self.feeds.index(feed)
+        document, reset = items[-1].document, any(isinstance(item, Reset) and item.reason for item in items)
+        others = {
+            at: other.refused.document
+            for at, other in enumerate(self.feeds)
+            if other is not feed and other.refused is not None
+        }
+        if others:
+            everything = {index: document, **others}
+            yield _Proposal(everything, lambda: [self._whole(everything, _revision(items[-1]), reset)])
+        alone = {index: document}
+        if feed.refused is None and all(isinstance(item, Batch) for item in items):
+            yield _Proposal(alone, lambda: self._steps(index, items))  # type: ignore[arg-type]  # just looked at
+        else:
+            yield _Proposal(alone, lambda: [self._whole(alone, _revision(items[-1]), reset)])
+        if feed.refused is not None and feed.keyed and len(items) == 1 and isinstance(items[0], Batch):
+            tree = replay(feed.accepted.tree, items[0].events)
+            without = {index: replace(document, tree=tree)}
+            yield _Proposal(without, lambda: [self._whole(without, _revision(items[0]), False)], waits=document)
+
+    def _whole(self, documents: dict[int, Document], revision: Revision, reset: bool) -> _Step:
+        chosen = [documents.get(at, feed.accepted) for at, feed in enumerate(self.feeds)]
+        composition, events = self.composition.evolved(layers_of(self.feeds, chosen))
+        return _Step(revision, reset, composition, events)
+
+    def _steps(self, index: int, batches: Sequence[Batch]) -> list[_Step]:
+        """Batch after batch on what is in force, at the cost of what they change."""
+        steps: list[_Step] = []
+        composition = self.composition
+        chosen = [feed.accepted for feed in self.feeds]
+        first = sum(len(document.parts or (document,)) for document in chosen[:index])
+        for batch in batches:
+            chosen[index] = batch.document
+            layers = list(composition.layers)
+            parts = batch.document.parts or (batch.document,)
+            known = layers[first + batch.part]
+            layers[first + batch.part] = Layer(
+                known.name, parts[batch.part], known.rank, known.source, known.dimension, known.local, known.mount
+            )
+            composition, events = composition.evolved(layers, first + batch.part, batch.events)
+            steps.append(_Step(batch.revision, False, composition, events))
+        return steps
+
+    async def _put_in_force(self, feed: Feed, proposal: _Proposal) -> None:
+        started = time.perf_counter()
+        steps = proposal.steps()
+        generation = self.generation + len(steps)
+        composition = steps[-1].composition
+        events = steps[0].events if len(steps) == 1 else [event for step in steps for event in step.events]
+        merged = time.perf_counter()
+        revisions = self.snapshot.revisions
+        for at, document in proposal.documents.items():
+            revisions = revisions.set(self.feeds[at].name, document.revision)  # type: ignore[attr-defined]
+        snapshot = Snapshot(
+            composition, generation=generation, revisions=revisions, epoch=self.epoch, binder=self._models
+        )
+        drift, applied, number = self._drift, [], self.generation
+        for step in steps:
+            number += 1
+            counting, drift = counted(step.events, self._models.kind_of, drift)
+            applied.append(
+                Applied(
+                    feed.name,
+                    step.revision,
+                    number,
+                    step.reset,
+                    tuple(counting),
+                    step.composition,
+                    feed.source.origin.name,
+                )
+            )
+        prepared = await self._scope.prepare(snapshot, events)
+        try:
+            report = await prepared.commit()
+        except Exception:
+            await prepared.discard()
+            raise
+        # From the commit to the last announcement nothing is awaited and nothing can fail.
+        self.composition, self.snapshot, self.generation, self._drift = composition, snapshot, generation, drift
+        for at, document in proposal.documents.items():
+            accepted = self.feeds[at]
+            accepted.accepted, accepted.from_last_good = document, False
+            if proposal.waits is None:
+                accepted.refused = None
+            elif accepted.refused is not None:
+                accepted.refused.document = proposal.waits
+        self.refreshes.append((report, (merged - started) * 1000))
+        for one in applied:
+            self._remember(one)
+            if one.events or one.reset:
+                self._dispatcher.fire("applied", one)
+        self._applied()
+        with self.published:
+            self.published.notify_all()
+
+    def _remember(self, one: Applied) -> None:
+        self.recent.append(one)
+        self._remembered += len(one.events)
+        while len(self.recent) > RECENT or (self._remembered > RECENT_EVENTS and len(self.recent) > 1):
+            self._remembered -= len(self.recent.popleft().events)
+
+    # --- refusing and trying again ------------------------------------------------------------
+
+    def _refuse(self, feed: Feed, document: Document, revision: Revision, error: HerzError) -> None:
+        attempts = 1 if feed.refused is None or feed.refused.document is not document else feed.refused.attempts + 1
+        again = self._clock() + delay_s(attempts - 1, self._chance) if isinstance(error, BuildError) else None
+        feed.refused = Refusal(document, error, revision, self._clock(), attempts, again)
+        self._reject(feed, revision, error)
+
+    def _until_retry(self) -> float | None:
+        due = [feed.refused.retry_at_s for feed in self.feeds if feed.refused and feed.refused.retry_at_s is not None]
+        return max(0.0, min(due) - self._clock()) if due else None
+
+    async def _retry(self) -> None:
+        """Try the refused documents again whose time has come: factories fail for passing reasons."""
+        for index, feed in enumerate(self.feeds):
+            refusal = feed.refused
+            if refusal is None or refusal.retry_at_s is None or refusal.retry_at_s > self._clock():
+                continue
+            proposal = {index: refusal.document}
+            try:
+                await self._put_in_force(
+                    feed,
+                    _Proposal(proposal, lambda chosen=proposal, at=refusal.revision: [self._whole(chosen, at, False)]),  # type: ignore[misc]
+                )
+            except HerzError as error:
+                self._refuse(feed, refusal.document, refusal.revision, error)
+            except Exception as error:
+                self._refuse(feed, refusal.document, refusal.revision, _internal(feed, error))
+
+
+def _revision(item: Item, otherwise: Revision = 0) -> Revision:
+    """The revision of `item`; `otherwise` where a source handed on what is no item."""
+    if isinstance(item, Reset):
+        return item.document.revision
+    return getattr(item, "revision", otherwise)
+
+
+def _internal(feed: Feed, error: Exception, remedy: str = "it is tried again by itself") -> BuildError:
+    """What nobody foresaw, as a refusal. The log has its traceback; its text, which may hold a secret, is left out."""
+    logger.error("%s: internal error while a change was put in force", feed.name, exc_info=error)
+    return BuildError(f"internal error: {type(error).__name__}: see the log", where=feed.name, remedy=remedy)

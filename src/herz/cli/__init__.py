@@ -1,0 +1,1 @@
+"""The `herz` command: one module for each sub-command, each with `add_parser` and `run`."""

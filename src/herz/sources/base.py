@@ -1,0 +1,127 @@
+"""What a source is: a place that holds configuration, read whole and followed in order.
+
+The guarantees that every source gives:
+
+* **Whole revisions.** What it hands on is all of one revision, never part of it.
+* **Order.** Revisions only grow; a follower is handed each item once, in order.
+* **No gap.** Entering `follow(after)` registers the watch first and compares with `after` then, so
+  that nothing falls between a `read` and the watch.
+* **One owner.** Whatever finds a change (the watch, the periodic check, `rescan`, `read`) goes
+  through the source's one comparison with what was handed on last, so that no change is delivered twice.
+* **Last good stays.** Content that cannot be used is handed on as `Failed`; the next usable content
+  follows as a change against the last good document.
+
+A source never reconnects by itself: the watch session above it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from herz.errors import HerzError
+from herz.model.document import Batch, Document, Progress, Reset, Revision
+from herz.model.origin import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What is in the source now cannot be used; the last good document stays in force.
+
+    `place` is the file, key or variable at fault, `part` its index in the last good document's parts
+    where it has one. It stands until a later item: a `Batch`, `Reset` or `Progress` that is not
+    followed by the same `Failed` again says that it is over.
+    """
+
+    revision: Revision
+    error: HerzError
+    place: str
+    part: int | None = None
+
+
+Item: TypeAlias = Batch | Progress | Reset | Failed
+"""What a follower is handed."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place that holds configuration. All methods are called on one event loop."""
+
+    @property
+    def origin(self) -> Origin:
+        """The place, by the name people know it by."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it belongs to this instance alone (environment, arguments), outside the release fingerprint."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether the application may start without it, and it may vanish on purpose."""
+
+    async def read(self) -> Document:
+        """Everything the place holds now, whole.
+
+        `SourceUnavailable` when it is not there or does not answer, `SourceDenied` when it may not be
+        read, `DocumentMalformed` (with place and line) when it is not usable. A change that a read
+        finds is handed to followers as well; they tell it by its revision.
+        """
+
+    def follow(self, after: Revision) -> AbstractAsyncContextManager[AsyncIterator[Item]]:
+        """The changes after revision `after`, which is the one of the document that the caller has.
+
+        Entering registers the watch. A caller that has an older document than the source handed on
+        last is given a `Reset` first. Cancelling a wait for the next item loses nothing. After a fork
+        the child enters again.
+        """
+
+    async def rescan(self) -> Revision:
+        """Look now, watched or not, and answer the revision that this look came to.
+
+        Whatever differs is in every follower's stream when this returns; a look that finds nothing
+        puts `Progress` there. A caller that waits until its follower has handled that revision has
+        seen the outcome, good or `Failed`.
+        """
+
+
+class Stream(AsyncIterator[Item]):
+    """What one follower is still to be handed, in order; `deliver` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Item] = deque()
+        self._arrived = asyncio.Event()
+        self._process = os.getpid()
+
+    @property
+    def lives(self) -> bool:
+        """Whether the follower is of this process and its loop is open; a fork copies the parent's streams."""
+        return self._process == os.getpid() and not self._loop.is_closed()
+
+    def deliver(self, items: Iterable[Item]) -> None:
+        """Append `items` and wake the follower."""
+        self._items.extend(items)
+        self.wake()
+
+    def wake(self) -> None:
+        """End the follower's wait, from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._arrived.set)
+        except RuntimeError:  # its loop is closed: nobody waits any more
+            self._items.clear()
+
+    async def idle(self) -> None:
+        """Wait until something may have arrived."""
+        await self._arrived.wait()
+
+    async def __anext__(self) -> Item:
+        while not self._items:
+            self._arrived.clear()
+            if not self._items:  # delivered by another thread just before the clear
+                await self.idle()
+        return self._items.popleft()

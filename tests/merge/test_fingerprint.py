@@ -1,0 +1,105 @@
+"""The published definition of a fingerprint, read back from its page and computed a second time, plainly."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from herz.merge.fingerprint import fingerprint_of
+from herz.model.number import number
+from herz.model.secret import SecretKeys
+
+PAGE = Path(__file__).parents[2] / "docs" / "fingerprint.md"
+SECRETS = SecretKeys()
+VECTORS = re.findall(r"^\| `(.+)` \| `(sha256:[0-9a-f]{64})` \|$", PAGE.read_text(), re.MULTILINE)
+
+
+def shortest(value: float) -> str:
+    """The shortest digits that give back the double, in exponent notation below 1e-5."""
+    digits = Decimal(repr(value)).normalize()
+    if abs(value) >= 1e-5:
+        return f"{digits:f}"
+    coefficient, exponent = f"{digits:e}".split("e")
+    return f"{coefficient}e{int(exponent)}"
+
+
+def plain_json(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{plain_json(k)}:{plain_json(value[k])}" for k in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(plain_json, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return plain_json({"\u0000number": repr(value)})
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else shortest(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def digest(table: dict[str, Any], depth: int = 0) -> bytes:
+    if len(table) <= 32 or depth == 8:
+        leaves = {k: v for k, v in table.items() if not (isinstance(v, dict) and v)}
+        body = b"b" + plain_json(leaves).encode()
+        for name in sorted(set(table) - set(leaves)):
+            body += plain_json(name).encode() + digest(table[name])
+        return sha256(body).digest()
+    parts: list[dict[str, Any]] = [{} for _ in range(16)]
+    for name, value in table.items():
+        parts[int(f"{crc32(name.encode()):08x}"[depth], 16)][name] = value
+    return sha256(b"t" + b"".join(digest(part, depth + 1) if part else bytes(32) for part in parts)).digest()
+
+
+@pytest.mark.parametrize(("configuration", "expected"), VECTORS)
+def test_the_vectors_on_the_page_hold(configuration: str, expected: str) -> None:
+    many = {f"key{i:03d}": i for i in range(33)}
+    tree = many if configuration.startswith("key000") else json.loads(configuration, parse_float=number)
+    assert fingerprint_of(tree, SECRETS) == expected
+
+
+def test_the_page_has_vectors() -> None:
+    assert len(VECTORS) >= 14
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters(exclude_categories=["Cs"]))
+)
+NAMES = st.text('abcdefgh_é\n"\\', min_size=1, max_size=4)
+
+
+@given(
+    st.dictionaries(
+        NAMES, st.one_of(VALUES, st.lists(VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=40)), max_size=60
+    )
+)
+def test_a_plain_implementation_of_the_page_agrees(table: dict[str, Any]) -> None:
+    assert fingerprint_of(table, SECRETS) == f"sha256:{digest(table).hex()}"
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=80), st.randoms())
+def test_order_does_not_count(table: dict[str, Any], chance: Any) -> None:
+    shuffled = list(table.items())
+    chance.shuffle(shuffled)
+    assert fingerprint_of(dict(shuffled), SECRETS) == fingerprint_of(table, SECRETS)
+
+
+def test_integral_numbers_count_by_value_at_any_size_and_no_further() -> None:
+    def of(text: str) -> str:
+        return fingerprint_of({"n": json.loads(text, parse_float=number)}, SECRETS)
+
+    assert of("1e16") == of("10000000000000000") == of("10000000000000000.0")
+    assert of("10000000000000001.0") == of("10000000000000001") != of("1e16")
+
+
+def test_a_literal_secret_does_not_show_in_the_fingerprint() -> None:
+    assert fingerprint_of({"password": "a"}, SECRETS) == fingerprint_of({"password": "b"}, SECRETS)
+    assert fingerprint_of({"credentials": {"x": "a"}}, SECRETS) == fingerprint_of({"credentials": {"x": "b"}}, SECRETS)
+    assert fingerprint_of({"user": "a"}, SECRETS) != fingerprint_of({"user": "b"}, SECRETS)
