@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterator
 
@@ -56,11 +57,12 @@ def signature(function: Callable[..., object]) -> str:
         for parameter in found.parameters.values()
     ]
     returns = found.return_annotation
-    return str(
+    text = str(
         found.replace(
             parameters=parameters, return_annotation=AsWritten(returns) if isinstance(returns, str) else returns
         )
     )
+    return re.sub(r" at 0x[0-9a-f]+", "", text)  # a function as a default prints its address
 
 
 def class_lines(path: str, cls: type) -> Iterator[str]:

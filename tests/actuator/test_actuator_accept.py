@@ -39,7 +39,7 @@ def name_of(herz: Herz, file: Path) -> str:
 
 
 def test_accept_takes_the_emptiness_and_answers_the_places(routes) -> None:
-    herz, file = routes
+    herz, _ = routes
     response = respond(herz, "POST", "/accept")
     assert response.status == 200
     [place] = json.loads(response.body)

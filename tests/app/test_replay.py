@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -152,40 +154,49 @@ def test_a_listener_of_a_listener_hears_the_state() -> None:
     assert not any(one.reset for one in heard.sets[1:])
 
 
-def test_no_gap_and_no_repeat_while_changes_pour_in() -> None:
-    """40 listeners are declared from 4 threads while 2 threads write 400 revisions of two keys that move together."""
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads change places as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_no_gap_and_no_repeat_while_changes_pour_in(restless: None) -> None:
+    """Two keys that move together are written again and again while 300 listeners are declared from three threads."""
     source = MappingSource({"left": 0, "right": 0, "still": 1}, "memory")
     listeners: list[Heard] = []
     done = threading.Event()
-    lock = threading.Lock()
     count = 0
 
-    def write() -> None:
+    def write(herz: Herz) -> None:
         nonlocal count
-        for _ in range(200):
-            with lock:
-                count += 1
-                source.update({"left": count, "right": -count})
-            if count % 20 == 0:
-                threading.Event().wait(0.001)  # lets rebuildings fold and not fold
-        done.set()
+        while not done.is_set():
+            count += 1
+            revision = source.update({"left": count, "right": -count})
+            herz.wait_for(revision, LIMIT_S)
 
     def declare(herz: Herz) -> None:
-        for _ in range(10):
+        for _ in range(100):
             heard = Heard()
             herz.on_change(replay=True)(heard)
             listeners.append(heard)
 
     with Herz(source, environment={}) as herz:
-        threads = [threading.Thread(target=write) for _ in range(2)]
-        threads += [threading.Thread(target=declare, args=(herz,)) for _ in range(4)]
-        for thread in threads:
+        writer = threading.Thread(target=write, args=(herz,))
+        declarers = [threading.Thread(target=declare, args=(herz,)) for _ in range(3)]
+        writer.start()
+        for thread in declarers:
             thread.start()
-        for thread in threads:
-            thread.join(LIMIT_S)
-        assert len(listeners) == 40
+        for thread in declarers:
+            thread.join(LIMIT_S * 3)
+        done.set()
+        writer.join(LIMIT_S)
+        assert len(listeners) == 300
         for heard in listeners:
-            heard.until(lambda it: it.known.get("left") == 400)
+            heard.until(lambda it: it.known.get("left") == count)
+    assert count > 100
     for heard in listeners:
         state, *live = heard.sets
         assert state.reset

@@ -112,7 +112,9 @@ def test_a_name_that_only_contains_secrets_is_none(segment: str) -> None:
     assert not SecretKeys().names(segment)
 
 
-_WORDS = st.sampled_from(["secrets", "credentials", "password", "token", "api", "key", "Key", "dsn", "-", "_", "x", "S"])
+_WORDS = st.sampled_from(
+    ["secrets", "credentials", "password", "token", "api", "key", "Key", "dsn", "-", "_", "x", "S"]
+)
 
 
 @given(st.lists(st.one_of(st.text(max_size=8), st.lists(_WORDS, max_size=4).map("".join)), max_size=5), st.booleans())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import threading
@@ -203,9 +204,9 @@ class Herz:
 
     def stop(self) -> None:
         """Stop watching, close every object in reverse order of building. Harmless when it is not running."""
-        runtime = self._runtime
-        if runtime is None:
+        if self._runtime is None:
             return
+        runtime = self._running()
         try:
             self._engine.call(runtime.stop())
         finally:
@@ -464,4 +465,7 @@ def _children_start_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
+    # Handlers run in the order of registration, and this one starts a thread that uses executors: theirs, which makes
+    # their lock anew, must have run before it. Importing the module registers it.
+    importlib.import_module("concurrent.futures.thread")
     os.register_at_fork(after_in_child=_children_start_anew)
