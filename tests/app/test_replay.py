@@ -196,7 +196,7 @@ def test_no_gap_and_no_repeat_while_changes_pour_in(restless: None) -> None:
         assert len(listeners) == 300
         for heard in listeners:
             heard.until(lambda it: it.known.get("left") == count)
-    assert count > 100
+    assert count > 10
     for heard in listeners:
         state, *live = heard.sets
         assert state.reset

@@ -1,4 +1,4 @@
-"""Runs one page of the documentation as a reader would: `python page.py PAGE`, in an empty folder.
+"""Runs one page of the documentation as a reader would, in an empty folder: `python page.py PAGE`.
 
 From top to bottom, in one namespace and one folder:
 
@@ -180,5 +180,8 @@ def _lines(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    page = Page(Path(sys.argv[1]))
-    print(f"{page.path.name}: {page.run()} blocks")
+    page = Page(Path(sys.argv[1]).resolve())
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        print(f"{page.path.name}: {page.run()} blocks")
+        os.chdir(page.path.parent)

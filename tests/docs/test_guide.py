@@ -13,16 +13,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = Path(__file__).with_name("page.py")
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guide").glob("*.md")])
+WARNINGS = [
+    "-W",
+    "error",
+    "-W",
+    "ignore:This process:DeprecationWarning",
+]  # from 3.12 on, any fork beside threads warns
 RUNNABLE = re.compile(r"^ *```(python|sh\n\$ herz )", re.MULTILINE)
 
 
-def ran(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def ran(page: Path) -> subprocess.CompletedProcess[str]:
+    # A variable with two underscores would be configuration.
     environment = {name: value for name, value in os.environ.items() if "__" not in name}
-    # NO_PROXY and the like may stay; a variable with two underscores would be configuration.
     path = os.pathsep.join([str(ROOT / "src"), *filter(None, [environment.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-W", "error", str(PAGE), str(page)],
-        cwd=folder,
+        [sys.executable, *WARNINGS, str(PAGE), str(page)],
         env={**environment, "PYTHONPATH": path, "TZ": "UTC"},
         capture_output=True,
         text=True,
@@ -35,8 +40,8 @@ def ran(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     [page for page in PAGES if RUNNABLE.search(page.read_text(encoding="utf-8"))],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_every_example_of_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
-    done = ran(page, tmp_path)
+def test_every_example_of_a_page_does_what_it_says(page: Path) -> None:
+    done = ran(page)
     assert done.returncode == 0, done.stderr
     assert re.search(r": [1-9]\d* blocks", done.stdout)
 
@@ -47,7 +52,7 @@ def test_every_example_of_a_page_does_what_it_says(page: Path, tmp_path: Path) -
 def test_a_promise_that_is_not_kept_is_found(promise: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"Words.\n\n```python\n{promise}\n```\n")
-    done = ran(page, tmp_path)
+    done = ran(page)
     assert done.returncode == 1
     assert "page.md:4 promises" in done.stderr
 
@@ -55,4 +60,4 @@ def test_a_promise_that_is_not_kept_is_found(promise: str, tmp_path: Path) -> No
 def test_promises_that_are_kept_pass(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```python\n1 + 1  # -> 2\nprint('a', 1)\n# -> a ...\nprint('a\\nb')\n# -> a\n#    b\n```\n")
-    assert ran(page, tmp_path).returncode == 0
+    assert ran(page).returncode == 0

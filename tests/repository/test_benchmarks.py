@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ NEEDS = {"reading": "dynaconf", "loading": "dynaconf", "changing": "dynamic_conf
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     monkeypatch.syspath_prepend(str(ROOT))
-    yield lambda name: importlib.import_module(f"benchmarks.{name}")
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 def test_every_benchmark_is_run_by_make_bench(benchmark):

@@ -172,9 +172,9 @@ class Updater:
         self._reject(feed, revision, error)
 
     async def _failed(self, feed: Feed, failed: Failed) -> None:
-        known = feed.failure
+        known, text = feed.failure, str(failed.error)  # one that cannot be printed must not get into health
         feed.failure = failed
-        if known is None or str(known.error) != str(failed.error):
+        if known is None or str(known.error) != text:
             self._reject(feed, failed.revision, failed.error)
 
     def _reject(self, feed: Feed, revision: Revision, error: HerzError) -> None:
