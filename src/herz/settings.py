@@ -38,6 +38,18 @@ class Settings:
     health_details: str = "never"
 
 
+AT_START: Final = {
+    "herz.config.watch.enabled": "watch_enabled",
+    "herz.config.watch.paths": "watch_paths",
+    "herz.config.watch.interval": "watch_interval_s",
+    "herz.config.import": "imports",
+    "herz.config.limits.max-bytes": "max_bytes",
+    "herz.config.limits.max-depth": "max_depth",
+    "herz.config.strict": "strict",
+    "herz.secrets.patterns": "secret_patterns",
+}
+"""The keys that are read at the start only, and the field of `Settings` that each fills."""
+
 KNOWN: Final = frozenset(
     {
         "herz.config.watch.enabled",

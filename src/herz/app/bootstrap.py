@@ -143,9 +143,11 @@ async def _feed(
         copy = last_good.document(source.origin) if last_good is not None else None
         if copy is not None:
             return Feed(name, source, copy, handled=-1, seen_s=clock(), from_last_good=True)
-        written = masked(spec) if isinstance(spec, str) else name
-        way_out = f"write optional:{written} if the application can start without it"
-        raise _not_loaded(error, f"{error.remedy or 'mend it'}; or {way_out}") from error
+        remedy = error.remedy or "mend it"
+        if isinstance(error, SourceUnavailable):
+            written = masked(spec) if isinstance(spec, str) else name
+            remedy += f"; or write optional:{written} if the application can start without it"
+        raise _not_loaded(error, remedy) from error
 
 
 def _not_loaded(error: HerzError, remedy: str | None) -> ConfigLoadError:

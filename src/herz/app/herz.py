@@ -440,6 +440,8 @@ class Herz:
     def _after_fork(self) -> None:
         if self._runtime is None:
             return
+        # Never collected here: what the parent's tasks do at their end is not for this process.
+        _left_to_parent.append((self._runtime, self._engine.loop))
         self._engine.forget()
         self._runtime = None
         self._moved = threading.Condition()
@@ -457,6 +459,7 @@ def _say_if_it_failed(started: Future[None]) -> None:
 
 
 _alive: weakref.WeakSet[Herz] = weakref.WeakSet()
+_left_to_parent: list[object] = []
 
 
 def _children_start_anew() -> None:

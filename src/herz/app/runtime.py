@@ -16,11 +16,11 @@ from herz.app.feed import Feed
 from herz.app.health import Health, Notice, SourceHealth, freshness_of
 from herz.app.models import Models
 from herz.app.updater import Updater
-from herz.errors import ConfigLoadError, HerzError, UsageError
+from herz.errors import ConfigLoadError, ConfigurationError, HerzError, UsageError
 from herz.live.dispatcher import Dispatcher
 from herz.live.scope import Scope
 from herz.model.snapshot import Snapshot
-from herz.settings import Settings
+from herz.settings import AT_START, Settings, read_settings
 from herz.watch.session import Session, State
 
 logger = logging.getLogger("herz")
@@ -49,6 +49,7 @@ class Runtime:
         self._phase, self._clock, self._chance = phase, clock, chance
         self.started_s = clock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._told: dict[Session, str] = {}
         self._dirty = asyncio.Event()
         self._last_good_error: str | None = None
         self._stopping = False
@@ -115,7 +116,12 @@ class Runtime:
 
     def _session_changed(self, session: Session) -> None:
         if session.state is State.FAILED and session.error is not None:
-            logger.warning("%s: watch failed, trying again: %s", session.source.origin, session.error)
+            text = str(session.error)
+            if self._told.get(session) != text:  # once for each reason, not once for each try
+                logger.warning("%s: watch failed, trying again: %s", session.source.origin, text)
+            self._told[session] = text
+        elif session.state is State.ACTIVE:
+            self._told.pop(session, None)
         following = all(feed.session is not None and feed.session.state is State.ACTIVE for feed in self.feeds)
         if following and not self._stopping:
             self._phase(Phase.WATCHING)
@@ -235,12 +241,23 @@ class Runtime:
             notices.append(Notice(f"last-good copy cannot be written: {self._last_good_error}", "make room or mend it"))
         if self.updater.frozen:
             notices.append(Notice("frozen: changes wait", "thaw it when the process may move again"))
+        notices += (
+            Notice(f"{key} changed and waits for a restart", "restart the process") for key in self._settings_waiting()
+        )
         current = self._scope.current
         for keys in current.waiting.values():
             notices += (Notice(f"{key} changed and waits for a restart", "restart the process") for key in keys)
         for lines in current.unknown.values():
             notices += (Notice(line, "mend the spelling, or remove it") for line in lines)
         return notices
+
+    def _settings_waiting(self) -> list[str]:
+        """Herz's own keys that were read at the start only, and say something else now."""
+        try:
+            now = read_settings(self.updater.composition.tree)
+        except ConfigurationError as error:
+            return [f"herz.config ({error})"]
+        return [key for key, name in AT_START.items() if getattr(now, name) != getattr(self.settings, name)]
 
     def _uncovered(self) -> list[Notice]:
         found: list[Notice] = []

@@ -185,7 +185,8 @@ class Draining:
 
     async def run(self) -> None:
         """Close what can be closed, until cancelled or, after `stop`, until nothing is left."""
-        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        wake = asyncio.Event()
+        self._loop, self._wake = asyncio.get_running_loop(), wake
         try:
             while not (self._deadline is not None and not self.retired and not self.live):
                 self._wake.clear()
@@ -196,7 +197,8 @@ class Draining:
                     task.add_done_callback(self._closes.discard)
                 await self._sleep(next_at)
         finally:
-            self._loop = self._wake = self._deadline = None
+            if self._wake is wake:  # else it is the parent's run, collected in a forked child that has a run of its own
+                self._loop = self._wake = self._deadline = None
 
     async def _sleep(self, until: float | None) -> None:
         assert self._wake is not None  # noqa: S101  set by the only caller

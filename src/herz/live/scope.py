@@ -346,7 +346,7 @@ class Scope:
         """
         old = self.current
         # Never collected here: a finaliser would say good-bye on a connection that the parent goes on using.
-        self._parents.append((old, self.draining.live, self.draining.retired, self._candidate))
+        self._parents.append((old, self.draining.live, self.draining.retired, self._candidate, self._drain))
         for objects in self.draining.live:
             for pin in list(objects.pins):
                 pin.held = None

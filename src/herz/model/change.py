@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from herz.model.key import covers
+from herz.model.key import relaxed, split
 
 
 class Change(NamedTuple):
@@ -37,8 +37,17 @@ class ChangeSet:
     generation: int = 0
 
     def under(self, prefix: str) -> ChangeSet:
-        """The same revision with only the keys that are `prefix` or lie under it."""
-        return replace(self, changes=tuple(change for change in self.changes if covers(prefix, change.key)))
+        """The same revision with only the keys that are `prefix`, in any spelling, or lie under it."""
+        if not prefix:
+            return self
+        wanted = tuple(map(relaxed, split(prefix)))
+        depth = len(wanted)
+        return replace(
+            self,
+            changes=tuple(
+                change for change in self.changes if tuple(map(relaxed, split(change.key)[:depth])) == wanted
+            ),
+        )
 
     def inverted(self) -> ChangeSet:
         """The changes that take these back."""

@@ -40,7 +40,8 @@ class Explanation:
         lines = [f"{self.key} = {_shown(self.value)}  from {self.winner.place}{note}"]
         lines += [f"  overrides {_shown(loser.value)}  from {loser.place}" for loser in self.losers]
         for reference in self.references:
-            lines += [f"  uses {line}" for line in str(reference).splitlines()]
+            first, *rest = str(reference).splitlines()
+            lines += [f"  uses {first}", *(f"  {line}" for line in rest)]
         return "\n".join(lines)
 
 

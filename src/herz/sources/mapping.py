@@ -22,6 +22,8 @@ class MappingSource(HeldSource):
     for one that is both a value and a table.
     """
 
+    keyed = True
+
     def __init__(
         self, mapping: Mapping[str, Any] | None = None, name: str = "mapping", *, optional: bool = False
     ) -> None:
