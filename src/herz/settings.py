@@ -95,11 +95,14 @@ def read_settings(tree: Tree, where: Callable[[str], str | None] = lambda key: N
 
 class _Reader:
     def __init__(self, tree: Tree, where: Callable[[str], str | None]) -> None:
-        self._tree = tree
+        # Two searches of what may be a very large root, not one for each key.
+        self._roots = {root: find(tree, (root,)) for root in ("herz", "management")}
         self._where = where
 
     def _value(self, key: str) -> Any:
-        value = find(self._tree, split(key))
+        root, *inner = split(key)
+        table = self._roots[root]
+        value = find(table, tuple(inner)) if is_table(table) else ABSENT
         return None if value is ABSENT else value
 
     def _wrong(self, key: str, wanted: str, value: object) -> ConfigurationError:

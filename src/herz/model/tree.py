@@ -65,8 +65,9 @@ def spelling(table: Tree, segment: str) -> str | None:
     if segment in table:
         return segment
     wanted = relaxed(segment)
-    for name in table:
-        if relaxed(name) == wanted:
+    heads = {wanted[:1], wanted[:1].upper(), "-", "_"}
+    for name in table:  # most names of a large table fail by their first letter; other alphabets have odd cases
+        if (name[:1] in heads or name[:1] > "\x7f") and relaxed(name) == wanted:
             return name
     return None
 

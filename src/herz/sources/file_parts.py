@@ -93,8 +93,8 @@ def part_of(
         decoded = decode(reading.data, format, name=place, limits=limits, yielding=yielding)
     else:
         decoded, events = redecode(before.decoded, reading.data)
-    if events is None:
-        known = {} if before is None else before.decoded.tree
+    if events is None:  # a file that is new changes the list of parts, and nobody asks for its events
+        known = decoded.tree if before is None else before.decoded.tree
         events = tuple(Event(*difference) for difference in differences(known, decoded.tree))
     document = Document(
         Origin(place, "file"), revision, decoded.tree, _locator(decoded, place), references=decoded.references
