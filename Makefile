@@ -4,14 +4,19 @@
 .NOTPARALLEL:
 PY := .venv/bin/python
 FUZZ_SECONDS ?= 60
+SEED ?= 1
+EVENTS ?= 1000000
 
-.PHONY: help setup demo test quick lint types rules changes tests format api changelog bench fuzz wheel clean
+.PHONY: help setup servers demo test quick lint types rules changes tests format api changelog bench faults fuzz wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
 
 setup: ## make .venv with everything but the benchmarks' peers
 	@tools/setup test lint
+
+servers: ## install the servers that tests run against, where they are missing (apt-get)
+	@tools/servers
 
 demo: ## a real service under load while its configuration changes, under a minute
 	@tools/setup
@@ -37,6 +42,7 @@ changes: setup ## the changelog that the fragments would make
 	@said=$$($(PY) -m towncrier build --draft 2>&1) && echo "fragments are fine" || { echo "$$said"; exit 1; }
 
 tests: setup ## tests, examples and the guide's examples
+	@tools/servers || echo "the tests that need them are skipped"
 	@echo "== tests, examples, guide"
 	@$(PY) -m pytest
 
@@ -57,6 +63,11 @@ changelog: setup ## show the next release's changes
 bench: ## Herz and its peers in one run, one table
 	@tools/setup bench
 	@$(PY) -m benchmarks
+
+faults: ## break a real etcd under EVENTS (1000000) writes, repeated by SEED (1); LOG=FILE keeps the table
+	@tools/setup test
+	@tools/servers
+	@$(PY) -m herz.testing.fault_bench.run --seed $(SEED) --events $(EVENTS) $(if $(LOG),--log $(LOG))
 
 fuzz: setup ## feed every decoder random bytes for FUZZ_SECONDS each (60)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -m fuzz -o timeout=0

@@ -22,6 +22,8 @@ NAMES: Final = (
     "loading",
     "changing",
     "store",
+    "etcd",
+    "etcd_faults",
     "stalls",
     "dispatcher",
     "files",
@@ -34,6 +36,8 @@ QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "loading": {"repeats": 3, "patience_s": 0.0},
     "changing": {"repeats": 8},
     "store": {"repeats": 10, "writes": 60},
+    "etcd": {"spells": 2, "puts": 60, "transactions": 200, "repeats": 2},
+    "etcd_faults": {"repeats": 2, "kills": 2, "events": 20_000, "sessions": (1, 10)},
     "stalls": {"spells": 1, "spell_s": 2.0, "versions": 6, "seconds": 2.0, "reads": 1_000_000},
     "dispatcher": {"repeats": 60, "races": 80_000},
     "files": {"writes": 30},
@@ -108,6 +112,13 @@ Workload: N leaves are N/100 sections × 10 groups × 10 scalars (int, float, te
 """
 
 
+def remarks(page: Path) -> str:
+    """What people have written below the table of the page that was there before."""
+    written = page.read_text() if page.exists() else ""
+    _, heading, text = written.partition("\n## ")
+    return heading + text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(NAMES)}; all of them by default")
@@ -126,7 +137,7 @@ def main() -> int:
     missed = sum(row.ok is False for row in rows)
     print(f"\n{missed} of {sum(row.ok is not None for row in rows)} targets missed, {seconds:.0f} s, {machine()}")
     if given.write is not None:
-        given.write.write_text(document(rows, names, given.quick, seconds, load))
+        given.write.write_text(document(rows, names, given.quick, seconds, load) + remarks(given.write))
     return 1 if failed else 0
 
 

@@ -116,8 +116,9 @@ class Following:
     async def _take_up(self, key: str, expected: int) -> float:
         updater = self._updater
         (feed,) = updater.feeds
+        superseded = self._part  # a source lets go of it later, too
         start = time.perf_counter()
-        self._part, events = self._read(self._revision, self._part)
+        self._part, events = self._read(self._revision, superseded)
         await updater._apply(feed, [Batch(self._revision, events, self._document())])
         found = updater.snapshot[key]
         seconds = time.perf_counter() - start

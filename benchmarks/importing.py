@@ -1,4 +1,4 @@
-"""What `import herz` costs and what it imports: `python -m benchmarks.importing`."""
+"""What `from herz import Herz` costs and what it imports: `python -m benchmarks.importing`."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def interpreter(statement: str) -> Callable[[], float]:
 
 
 def vendors() -> list[str]:
-    """The vendor clients that `import herz` imports."""
-    program = "import herz, json, sys; print(json.dumps(sorted(sys.modules)))"
+    """The vendor clients that all of Herz's public names import."""
+    program = "from herz import *; import json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(), check=True, capture_output=True, text=True
     )
@@ -65,18 +65,24 @@ def vendors() -> list[str]:
 def run(*, repeats: int = REPEATS) -> list[Row]:
     statements = {
         "pydantic": "import pydantic; pydantic.BaseModel",
-        "both": "import pydantic; pydantic.BaseModel; import herz",
-        "herz": "import herz",
+        "both": "import pydantic; pydantic.BaseModel; from herz import Herz",
+        "bare": "import pydantic; pydantic.BaseModel; import herz",
+        "started": "import pydantic; pydantic.BaseModel; from herz import Herz\nwith Herz({}): pass",
+        "herz": "from herz import Herz",
         "nothing": "",
     }
     samples = rounds({name: interpreter(statement) for name, statement in statements.items()}, repeats)
-    extra = [both - alone for both, alone in zip(samples["both"], samples["pydantic"], strict=True)]
-    median = quantile(extra, 0.5) * 1e3
+
+    def more(what: str) -> float:
+        pairs = zip(samples[what], samples["pydantic"], strict=True)
+        return quantile([both - alone for both, alone in pairs], 0.5) * 1e3
+
+    median = more("both")
     ratio, low, high = bootstrap_ratio_interval(samples["both"], samples["pydantic"])
     imported = vendors()
     return [
         Row(
-            "import herz, more than pydantic imported",
+            "from herz import Herz, more than pydantic imported",
             median,
             "ms",
             ratio,
@@ -85,6 +91,13 @@ def run(*, repeats: int = REPEATS) -> list[Row]:
             f"of an interpreter that imports pydantic, {quantile(samples['pydantic'], 0.5) * 1e3:.0f} ms; "
             f"95 % interval {low:.2f} to {high:.2f}; without pydantic {quantile(samples['herz'], 0.5) * 1e3:.0f} ms, "
             f"an empty interpreter {quantile(samples['nothing'], 0.5) * 1e3:.0f} ms",
+        ),
+        Row("… import herz alone", more("bare"), "ms", note="names are imported when they are first used"),
+        Row(
+            "… started and stopped as well",
+            more("started"),
+            "ms",
+            note="asyncio, sources, formats and the merge are imported with the first Herz that is made",
         ),
         Row(
             "vendor clients that it imports",

@@ -28,8 +28,9 @@ from benchmarks.workload import (
     timed,
     tree,
 )
-from herz.app.bootstrap import Loaded, Wanted, load
+from herz.app.bootstrap import Loaded, load
 from herz.app.models import Models
+from herz.app.wanted import Wanted
 from herz.live.providers import Providers
 from herz.model.snapshot import Snapshot
 

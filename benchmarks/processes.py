@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 
 def dynaconf_load(path: str, key: str) -> Callable[[], float]:
@@ -102,6 +102,13 @@ def dynamic_config_reload(path: str) -> Callable[[str, Any], float]:
     return answer
 
 
+def bystander() -> Callable[[float], list[float]]:
+    """How late one is who reads nothing every millisecond for some seconds: what the machine does to anybody."""
+    from benchmarks.stalls import lateness
+
+    return lambda seconds: lateness(seconds, time.perf_counter)
+
+
 def store_writer(path: str, key: str) -> Callable[[str], tuple[float, float]]:
     """Writes a value into the embedded store; when that began and when it was acknowledged, on the system's clock."""
     from herz.store.sqlite import SqliteStore
@@ -117,6 +124,31 @@ def store_writer(path: str, key: str) -> Callable[[str], tuple[float, float]]:
     return answer
 
 
+def etcd_raw(endpoint: str, prefix: str) -> Callable[..., Any]:
+    """A bare watch of etcd: what no client can be faster than."""
+    from benchmarks.followers import Raw, answering
+
+    return answering(Raw(endpoint, prefix))
+
+
+def etcd_hot(endpoints: str, prefix: str, *options: str) -> Callable[..., Any]:
+    """Herz on etcd."""
+    from benchmarks.followers import Hot, answering
+
+    return answering(Hot(endpoints, prefix, *options))
+
+
+def etcd_sessions(endpoint: str, prefix: str) -> Callable[..., Any]:
+    """Many watches of etcd at once."""
+    from benchmarks.followers import Sessions, answering
+
+    return answering(Sessions(endpoint, prefix))
+
+
+COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions")
+"""Where the collector runs as always, for it is part of what is measured."""
+
+
 def _attribute(settings: Any, key: str) -> Any:
     return reduce(getattr, key.split("."), settings)
 
@@ -125,11 +157,13 @@ def main() -> None:
     make = globals()[sys.argv[1]]
     answer = make(*sys.argv[2:])
     gc.collect()
-    gc.disable()
+    if sys.argv[1] not in COLLECTED:
+        gc.disable()
     print("true", flush=True)
     for line in sys.stdin:
         result = answer(*json.loads(line))
-        gc.collect()
+        if not gc.isenabled():
+            gc.collect()
         print(json.dumps(result), flush=True)
 
 

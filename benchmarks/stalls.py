@@ -1,6 +1,7 @@
 """What readers notice while reloads of a large file run back to back: `python -m benchmarks.stalls`.
 
-One reader reads every millisecond and notes how late it was; idle and loaded spells alternate in one run.
+One reader reads every millisecond and notes how late it was; idle and loaded spells alternate in one run. A bystander
+in a process of its own does the same during the loaded spells, which tells what the machine has to do with it.
 Another reads as fast as it can and looks for values that are missing or do not belong together.
 """
 
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -121,17 +123,33 @@ def lateness(seconds: float, read: Callable[[], object]) -> list[float]:
     return late
 
 
+class FullCollections:
+    """Seconds that each full collection took while `on`: all threads stand still meanwhile."""
+
+    def __init__(self) -> None:
+        self.on, self.seconds, self._since = False, [0.0], 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if info["generation"] == 2 and phase == "start":
+            self._since = time.perf_counter()
+        elif info["generation"] == 2 and self.on:
+            self.seconds.append(time.perf_counter() - self._since)
+
+
 def throttled(format: str, kind: str, leaves: int, spells: int, spell_s: float, count: int) -> list[Row]:
     contents = edits(leaves, count) if kind == "one key edited" else rewritten(leaves, count)
     idle: list[float] = []
     loaded: list[float] = []
+    beside: list[float] = []
     reloads = 0
+    full = FullCollections()
     with tempfile.TemporaryDirectory() as folder:
         versions = Versions(Path(folder), format, contents)
         herz = Herz(versions.path, environment={})
         herz.properties("pair")(Pair)
         gc.collect()
-        with herz:
+        gc.callbacks.append(full)
+        with herz, Process("bystander") as bystander, ThreadPoolExecutor(1) as waiting:
             handle = herz.handle(Pair)
 
             def read() -> int:
@@ -144,8 +162,13 @@ def throttled(format: str, kind: str, leaves: int, spells: int, spell_s: float, 
             for _ in range(spells):
                 idle += lateness(spell_s, read)
                 with reloading(herz, versions) as counted:
+                    asked = waiting.submit(bystander.ask, spell_s)
+                    full.on = True
                     loaded += lateness(spell_s, read)
+                    full.on = False
                 reloads += counted[0]
+                beside += asked.result()
+        gc.callbacks.remove(full)
     most, calm = quantile(loaded, 0.999) * 1e3, quantile(idle, 0.999) * 1e3
     return [
         Row(
@@ -156,7 +179,9 @@ def throttled(format: str, kind: str, leaves: int, spells: int, spell_s: float, 
             f"≤ {calm:.2f} + 5 ms",
             most <= calm + 5,
             f"idle {calm:.2f} ms, p99 {quantile(loaded, 0.99) * 1e3:.2f}, max {max(loaded) * 1e3:.1f} against "
-            f"{max(idle) * 1e3:.1f} ms; {reloads:,} reloads of {leaves:,} keys in {spells * spell_s:.0f} s",
+            f"{max(idle) * 1e3:.1f} ms; {reloads:,} reloads of {leaves:,} keys in {spells * spell_s:.0f} s; a bystander "
+            f"meanwhile {quantile(beside, 0.999) * 1e3:.2f} ms; full collections: {len(full.seconds) - 1}, the longest "
+            f"{max(full.seconds) * 1e3:.1f} ms",
         )
     ]
 

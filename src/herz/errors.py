@@ -66,7 +66,23 @@ class InterpolationCycle(InterpolationError):
 
 
 class BindingError(ConfigurationError):
-    """A model could not be filled. `problems` holds one line each, with key and place."""
+    """A model could not be filled. `problems` holds one line each, with key and place; `where` is the first's place."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        problems: Sequence[str] = (),
+        where: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.problems = tuple(problems)
+        super().__init__(what, remedy=remedy)
+        self.where = where  # not in the text: each line of `what` has its own
+
+
+class TlsError(ConfigurationError):
+    """An address promises encryption that it cannot have, so nothing is bound or connected. `problems`: each reason."""
 
     def __init__(
         self,
@@ -109,6 +125,10 @@ class SourceDenied(SourceError):
 
 class RevisionExpired(SourceError):
     """History no longer reaches back to the revision asked for; read again from the start."""
+
+
+class HistoryBroken(SourceError):
+    """What a place hands on does not continue what it handed on before: replayed, reordered, or from elsewhere."""
 
 
 class MissingExtra(SourceError):

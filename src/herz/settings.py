@@ -12,6 +12,7 @@ from herz.model.tree import ABSENT, Tree, find, is_table
 from herz.model.units import seconds, size
 
 SHOW_DETAILS: Final = ("always", "never", "when-authorized")
+RETRY: Final = ("exponential", "fixed")
 DEFAULT_EXPOSURE: Final = ("health", "info")
 
 
@@ -26,6 +27,7 @@ class Settings:
     watch_enabled: bool = True
     watch_paths: tuple[str, ...] | None = None
     watch_interval_s: float = 5.0
+    watch_retry: str = "exponential"
     imports: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     max_bytes: int = 64 * 1024 * 1024
@@ -42,6 +44,7 @@ AT_START: Final = {
     "herz.config.watch.enabled": "watch_enabled",
     "herz.config.watch.paths": "watch_paths",
     "herz.config.watch.interval": "watch_interval_s",
+    "herz.config.watch.retry": "watch_retry",
     "herz.config.import": "imports",
     "herz.config.limits.max-bytes": "max_bytes",
     "herz.config.limits.max-depth": "max_depth",
@@ -55,6 +58,7 @@ KNOWN: Final = frozenset(
         "herz.config.watch.enabled",
         "herz.config.watch.paths",
         "herz.config.watch.interval",
+        "herz.config.watch.retry",
         "herz.config.import",
         "herz.config.limits.max-bytes",
         "herz.config.limits.max-depth",
@@ -80,6 +84,7 @@ def read_settings(tree: Tree, where: Callable[[str], str | None] = lambda key: N
         watch_enabled=reader.flag("herz.config.watch.enabled", defaults.watch_enabled),
         watch_paths=paths,
         watch_interval_s=reader.number("herz.config.watch.interval", seconds, defaults.watch_interval_s),
+        watch_retry=reader.choice("herz.config.watch.retry", RETRY, defaults.watch_retry),
         imports=reader.texts("herz.config.import") or (),
         profiles=reader.texts("herz.profiles.active") or (),
         max_bytes=int(reader.number("herz.config.limits.max-bytes", size, defaults.max_bytes)),

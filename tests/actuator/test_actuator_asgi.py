@@ -228,7 +228,7 @@ def test_an_empty_token_and_two_ways_at_once_are_refused(configured):
 
 def test_on_a_real_server_alone_every_endpoint_answers(configured):
     with configured.herz(configured.OPEN) as herz, configured.served(herz.actuator()) as address:
-        for path in ("health", "info", "env", "configprops", "sources", "scope", "changes", "metrics"):
+        for path in ("health", "info", "env", "configprops", "sources", "watch", "scope", "changes", "metrics"):
             answer = httpx.get(f"{address}/{path}")
             assert answer.status_code == 200
             head = httpx.head(f"{address}/{path}")

@@ -106,6 +106,8 @@ def test_a_refused_document_is_a_problem_with_what_where_and_remedy(configured):
         assert (body["status"], body["type"]) == (422, "urn:herz:problem:refused")
         assert "service.timeout" in body["detail"]
         assert "application.yml:" in body["detail"]
+        lines = configured.file.read_text().splitlines()
+        assert body["where"].endswith(f"application.yml:{lines.index('service.timeout: soon') + 1}")
         assert (body["changed"], body["generation"]) == ([], 1)
         assert herz.get(Service).timeout == 3
 

@@ -235,6 +235,35 @@ def test_metrics_are_in_the_text_format_of_prometheus(configured):
         assert all(float(line.rpartition(" ")[2]) >= 0 for line in samples)
 
 
+def test_metrics_and_the_watch_tell_how_each_source_is_followed(configured):
+    with configured.herz(configured.OPEN, "a: 1") as herz:
+        name = herz.health().sources[0].name
+        configured.until(lambda: herz.state == "WATCHING")
+        lines = respond(herz, "GET", "/metrics").body.decode().splitlines()
+        for sample in (
+            "herz_epoch 0",
+            f'herz_source_state{{source="{name}",state="ACTIVE"}} 1',
+            f'herz_source_state{{source="{name}",state="BACKOFF"}} 0',
+            f'herz_source_freshness{{source="{name}",freshness="CURRENT"}} 1',
+            f'herz_source_age_seconds{{source="{name}"}} 0.0',
+            *(f'herz_source_{what}{{source="{name}"}} 0' for what in ("retries", "degraded", "refused")),
+            *(
+                f'herz_source_{what}_total{{source="{name}"}} 0'
+                for what in ("reconnects", "resets", "rewinds", "broken")
+            ),
+        ):
+            assert sample in lines
+        session = body(herz, "/watch")["sessions"][0]
+        assert (session["source"], session["state"], session["freshness"]) == (name, "ACTIVE", "CURRENT")
+        assert [step["state"] for step in session["steps"]] == ["ACTIVE", "PENDING"]
+        assert all(step["reason"] is None and step["age_s"] >= 0 for step in session["steps"])
+        configured.write(configured.OPEN, "a: [")
+        assert respond(herz, "POST", "/refresh").status == 422
+        lines = respond(herz, "GET", "/metrics").body.decode().splitlines()
+        assert f'herz_source_refused{{source="{name}"}} 1' in lines
+        assert f'herz_source_freshness{{source="{name}",freshness="REFUSED"}} 1' in lines
+
+
 # --- values ----------------------------------------------------------------------------------------
 
 

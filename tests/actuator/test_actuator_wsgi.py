@@ -48,7 +48,7 @@ def served(app: Any) -> Iterator[str]:
 def test_every_endpoint_keeps_to_the_wsgi_specification(configured):
     with configured.herz(configured.OPEN) as herz:
         http: Any = WsgiClient(validator(herz.wsgi_actuator()))
-        for path in ("health", "info", "env", "configprops", "sources", "scope", "changes", "metrics"):
+        for path in ("health", "info", "env", "configprops", "sources", "watch", "scope", "changes", "metrics"):
             assert http.get(f"/{path}", buffered=True).status_code == 200
             head = http.head(f"/{path}", buffered=True)
             assert (head.status_code, head.data) == (200, b"")

@@ -265,7 +265,8 @@ def test_a_table_written_as_text_is_held_whole() -> None:
 def test_a_strict_model_with_another_inside_its_prefix_can_be_held() -> None:
     binding = Binding(Server, "s", strict=True)
     old, new = (
-        binding.bind({"workers": count, "cache": {"x": 1}}, elsewhere=[("s", "cache")], at=("S",)) for count in (1, 2)
+        binding.bind({"workers": count, "cache": {"x": 1}}, elsewhere=("S", "cache").__eq__, at=("S",))
+        for count in (1, 2)
     )
     assert binding.hold(old, new).value.workers == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from herz.errors import BindingError, ConfigurationError
 from herz.live.binding import Binding
-from herz.model.key import join
+from herz.model.key import join, split
 
 
 @dataclass
@@ -88,10 +89,41 @@ def test_strict_makes_unknown_keys_an_error() -> None:
 
 
 def test_keys_that_another_model_is_bound_to_are_not_unknown() -> None:
+    known = {("a", "cache"), ("a", "deep")}
     bound = Binding(Service, "a").bind(
-        {"cache": {"size": 1}, "deep": {"er": {"x": 1}}, "other": 1}, elsewhere=[("a", "cache"), ("a", "deep", "er")]
+        {"cache": {"size": 1}, "deep": {"er": {"x": 1}}, "other": 1}, elsewhere=known.__contains__
     )
     assert bound.unknown == ("a.other: unknown key",)
+
+
+@pytest.mark.parametrize(
+    ("key", "read"),
+    [
+        ("herz", True),
+        ("herz.service", True),
+        ("HERZ.Service.TIMEOUT", True),
+        ("herz.service.timeuot", False),
+        ("herz.service.pool", True),
+        ("herz.service.pool.max-size", True),
+        ("herz.service.pool.max-sise", False),
+        ("herz.other", False),
+        ("other.timeout", False),
+    ],
+)
+def test_a_binding_reads_its_fields_what_is_below_them_and_what_leads_there(key: str, read: bool) -> None:
+    assert Binding(Service, "herz.service").reads(split(key)) is read
+
+
+def test_a_binding_reads_every_name_of_a_table_with_free_names_and_every_field_of_its_models() -> None:
+    @dataclass
+    class Tenants:
+        by_name: dict[str, Needy] = field(default_factory=dict)
+        labels: dict[str, Any] = field(default_factory=dict)
+
+    binding = Binding(Tenants, "t", localns={"Needy": Needy, "Any": Any})
+    assert binding.reads(("t", "by-name", "acme", "size"))
+    assert not binding.reads(("t", "by-name", "acme", "sise"))
+    assert binding.reads(("t", "labels", "any", "thing"))
 
 
 def test_a_model_at_the_root_is_only_told_of_typing_errors() -> None:
@@ -103,6 +135,19 @@ def test_of_very_many_unknown_keys_the_first_are_named_and_the_rest_counted() ->
     unknown = Binding(Service, "a").bind({f"key{number}": number for number in range(1000)}).unknown
     assert len(unknown) == 21
     assert unknown[-1] == "a: 980 more unknown keys"
+
+
+def test_the_place_of_the_first_problem_is_the_place_of_the_error_and_stands_once_in_its_text() -> None:
+    with pytest.raises(BindingError) as caught:
+        Binding(Service, "a").bind({"timeout": "x", "max-retries": "y"}, place=in_file)
+    assert caught.value.where == "app.yml:a.timeout"
+    assert str(caught.value).count("app.yml:a.timeout") == 1
+    with pytest.raises(BindingError) as caught:
+        Binding(Service, "a", strict=True).bind({"zzz": 1}, place=in_file)
+    assert caught.value.where == "app.yml:a.zzz"
+    with pytest.raises(BindingError) as caught:
+        Binding(Needy).bind({})
+    assert caught.value.where is None
 
 
 def test_missing_keys_are_named_with_where_to_add_them() -> None:

@@ -36,6 +36,7 @@ def test_every_option_is_documented() -> None:
         ("herz.config.watch.enabled", lambda said: said == str(DEFAULT.watch_enabled).lower()),
         ("herz.config.watch.paths", lambda said: DEFAULT.watch_paths is None and said == "everything that was loaded"),
         ("herz.config.watch.interval", lambda said: float(seconds(said)) == DEFAULT.watch_interval_s),
+        ("herz.config.watch.retry", lambda said: said == DEFAULT.watch_retry),
         ("herz.config.import", lambda said: DEFAULT.imports == () and said == "none"),
         ("herz.config.limits.max-bytes", lambda said: size(said) == DEFAULT.max_bytes == Limits().max_bytes),
         ("herz.config.limits.max-depth", lambda said: int(said) == DEFAULT.max_depth == Limits().max_depth),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+import herz
 from herz.cli.main import main
 
 
@@ -41,6 +44,21 @@ def doctor(project, capsys):
         status = main(["doctor", "--json", *map(str, arguments)])
         said = json.loads(capsys.readouterr().out)
         return Visit(status, said["findings"])
+
+    return visit
+
+
+@pytest.fixture
+def doctor_without_rights(project):
+    """The doctor in a process that may only do what file modes allow: root's privilege to pass them is taken away."""
+
+    def visit(*arguments: str) -> Visit:
+        command = [sys.executable, "-m", "herz.cli.main", "doctor", "--json", *arguments]
+        if os.geteuid() == 0:
+            command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
+        environment = {"PYTHONPATH": str(Path(herz.__file__).parents[1]), "PATH": os.environ["PATH"]}
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, timeout=60, check=False)
+        return Visit(done.returncode, json.loads(done.stdout)["findings"])
 
     return visit
 

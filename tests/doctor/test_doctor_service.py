@@ -57,6 +57,23 @@ def test_a_service_that_does_not_answer_is_told(healthy, doctor):
     assert (ran.status, ran.of("unreachable")["severity"]) == (1, "error")
 
 
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+def test_a_service_that_asks_for_authority_is_told(healthy, doctor, status):
+    with Herz("application.yml") as herz:
+        inner = herz.wsgi_actuator()
+
+        def guarded(environ, start_response):
+            if environ["PATH_INFO"] == "/health":
+                start_response(status, [("content-type", "application/json")])
+                return [b'{"detail": "who are you?"}']
+            return inner(environ, start_response)
+
+        with serving(guarded) as url:
+            ran = doctor("--url", url)
+    assert (ran.status, ran.of("not-authorized")["severity"]) == (1, "warning")
+    assert status[:3] in ran.of("not-authorized")["what"]
+
+
 def test_a_service_without_an_actuator_is_told(healthy, doctor):
     def nothing_here(environ, start_response):
         start_response("404 Not Found", [("Content-Type", "text/plain")])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from herz import Herz
-from herz.app.bootstrap import Wanted
-from herz.cli.doctor.command import _report
+from herz.app.wanted import Wanted
+from herz.cli.doctor.command import _heading, _report
 from herz.cli.doctor.examination import Examination, examine
 from herz.cli.doctor.system import check, kind_of, mounted
 from herz.cli.main import main
@@ -69,6 +69,38 @@ def test_a_store_that_went_back_behind_what_was_in_force_is_told(store, project,
     assert doctor("-s", "application.yml", "-s", STORE).of("revision-went-back")["severity"] == "error"
 
 
+def test_a_store_that_may_not_be_written_is_told_with_what_to_grant(store, project, doctor_without_rights):
+    """Even a reader writes beside it: SQLite's -shm file."""
+    store.chmod(0o400)
+    ran = doctor_without_rights("-s", "application.yml", "-s", STORE)
+    found = ran.of("store-not-writable")
+    assert (found["severity"], found["where"]) == ("warning", str(store))
+    assert found["remedy"] == f"grant write access to {store}"
+    store.chmod(0o600)
+    project.chmod(0o500)
+    try:
+        ran = doctor_without_rights("-s", "application.yml", "-s", STORE)
+    finally:
+        project.chmod(0o700)
+    assert "its folder may not be written" in ran.of("store-not-writable")["what"]
+
+
+def test_a_store_that_cannot_be_asked_is_told(store, project, doctor):
+    """Another program holds it locked longer than anybody waits."""
+    (project / "application.yml").write_text(EXPOSED + "herz: {config: {last-good: last-good}}\n")
+    _run_until_last_good(project, "application.yml", STORE)
+    locked = sqlite3.connect(store, isolation_level=None)
+    try:
+        locked.execute("PRAGMA locking_mode = EXCLUSIVE")
+        locked.execute("BEGIN EXCLUSIVE")
+        locked.execute("CREATE TABLE other (a)")
+        ran = doctor("-s", "application.yml", "-s", STORE)
+    finally:
+        locked.close()
+    assert (ran.status, ran.of("store-unusable")["severity"]) == (1, "error")
+    assert ran.of("store-unusable")["where"].endswith("herz.db")
+
+
 def _run_until_last_good(project: Path, *sources: str) -> None:
     """A real application, run until its copy is on the disk."""
     with Herz(*sources):
@@ -105,6 +137,17 @@ def test_a_last_good_copy_that_is_behind_is_a_note(copied, project, doctor):
 def test_a_last_good_copy_that_others_may_read_is_told(copied, doctor):
     copied.chmod(0o644)
     assert doctor().of("last-good-readable")["severity"] == "warning"
+
+
+def test_a_last_good_copy_that_cannot_be_written_is_told_with_the_folder(project, doctor_without_rights):
+    (project / "copies").mkdir(mode=0o500)
+    text = EXPOSED + "herz: {config: {last-good: copies/last-good}}\n"
+    (project / "application.yml").write_text(text)
+    ran = doctor_without_rights()
+    found = ran.of("last-good-not-writable")
+    assert (found["severity"], found["where"]) == ("warning", "copies/last-good")
+    assert str(project / "copies") in found["what"]
+    assert "herz.config.last-good" in found["remedy"]
 
 
 def test_a_misspelled_variable_is_told_with_the_one_that_is_meant(project, doctor, monkeypatch):
@@ -206,4 +249,5 @@ def test_the_file_system_of_this_machine_is_known_by_its_innermost_mount():
 
 def test_the_report_says_how_many_checks_found_nothing(project):
     (project / "application.yml").write_text(EXPOSED)
-    assert "nothing is wrong" in _report(_examined("application.yml"), [])
+    heading = _heading(_examined("application.yml"))
+    assert "nothing is wrong: 15 checks" in _report(heading, [], 15)

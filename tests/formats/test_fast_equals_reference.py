@@ -100,3 +100,26 @@ def test_the_fast_json_decoder_agrees_with_the_careful_one(table, indent):
 def test_lines_of_plain_yaml_agree_with_the_reference():
     text = "a: 1\n# b: 2\nb:\n  c: [1, 2]\n  l:\n  - x: 1\n    y: 2\n  - z\nd: 'e: f'\n"
     assert yaml_format.lines(text.encode(), DEFAULT) == build(written(text, DEFAULT), DEFAULT)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{\n"url": "https://example.org:8080",\n"b": {"c": 1,\n"d": [{"e": 1},\n{"f": 2}]},\n"g": 3}',
+        '{\n"a" :\n"x\\":y",\n"b": 1}',
+        '{\n"a": "x\\":y",\n"b": 1}',
+        '{\n"a.b": 1,\n"a.c": 2}',
+        '{"a":\n1, "b": 2, "c": 3\n}',
+        "{\n" + ",\n".join(f'"k{number}": {number}' for number in range(2000)) + ',\n"a.b": 1}',
+        '{\n"pad": "' + "x" * (1 << 20) + '",\n"a": 1,\n"b":\n{"c": 2}}',
+    ],
+)
+def test_lines_of_json_agree_with_the_reference(text):
+    expected = build(json_format.written(text.encode(), DEFAULT), DEFAULT)[1]
+    assert json_format.lines(text.encode(), DEFAULT) == expected
+
+
+def test_a_large_table_with_an_empty_name_has_the_lines_or_the_fault_of_the_reference():
+    data = ("{\n" + ",\n".join(f'"k{number}": {number}' for number in range(2000)) + ',\n"": 1}').encode()
+    with pytest.raises(Fault):
+        json_format.lines(data, DEFAULT)

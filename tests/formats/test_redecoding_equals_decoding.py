@@ -14,7 +14,7 @@ from herz.errors import DocumentMalformed
 from herz.formats import decode as door
 from herz.formats import incremental, json_pieces, yaml_pieces
 from herz.formats.decode import Decoded, decode, redecode
-from herz.formats.difference import common_prefix, common_suffix
+from herz.formats.difference import Edit, common_prefix, common_suffix
 from herz.model.document import replay
 from herz.model.tree import identical, thaw
 
@@ -190,3 +190,21 @@ def test_other_formats_are_decoded_in_full(format):
     new, events = redecode(decode(data, format, name="n"), data.replace(b"1", b"2"))
     assert events is None
     assert thaw(new.tree) in ({"a": 2}, {"a": "2"})
+
+
+@given(
+    st.text("a$é€😀", max_size=6),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.binary(max_size=5) | st.text("é€😀").map(str.encode),
+)
+def test_an_edit_keeps_text_exactly_where_the_whole_is_text(text: str, start: int, end: int, inserted: bytes) -> None:
+    old = text.encode()
+    new = old[:start] + inserted + old[max(start, end) :]
+    try:
+        new.decode()
+    except UnicodeDecodeError:
+        expected = False
+    else:
+        expected = True
+    assert Edit.between(old, new).keeps_text(old, new) is expected

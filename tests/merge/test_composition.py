@@ -74,6 +74,13 @@ def test_patching_a_layer_gives_what_merging_everything_again_gives(trees: list[
     assert str(after.release()) == str(expected.release())
 
 
+def test_a_key_that_becomes_a_table_is_refused_where_it_is_referred_to() -> None:
+    layers = [layer({}), layer({"a": "p${port:1}q"}, "top", 1)]
+    before = Composition.of(layers)
+    with pytest.raises(InterpolationError):
+        before.evolved([layer({"Port": {"a": 0}}), layers[1]], 0, [Event(("Port", "a"), ABSENT, 0)])
+
+
 @given(TREES, TREES)
 def test_the_events_between_two_trees_lead_from_one_to_the_other(before: Any, after: Any) -> None:
     events = tuple(Event(*difference) for difference in differences(before, after))

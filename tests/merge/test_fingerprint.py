@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herz.merge.fingerprint import fingerprint_of
+from herz.merge.fingerprint import Fingerprint, fingerprint_of
 from herz.model.number import number
 from herz.model.secret import SecretKeys
+from herz.model.tree import ABSENT, put, remove
 
 PAGE = Path(__file__).parents[2] / "docs" / "fingerprint.md"
 SECRETS = SecretKeys()
@@ -45,12 +46,22 @@ def plain_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def filled(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+def small(table: dict[str, Any]) -> bool:
+    return len(table) <= 32 and not any(map(filled, table.values()))
+
+
 def digest(table: dict[str, Any], depth: int = 0) -> bytes:
     if len(table) <= 32 or depth == 8:
-        leaves = {k: v for k, v in table.items() if not (isinstance(v, dict) and v)}
-        body = b"b" + plain_json(leaves).encode()
-        for name in sorted(set(table) - set(leaves)):
-            body += plain_json(name).encode() + digest(table[name])
+        inside = {
+            k: v for k, v in table.items() if not filled(v) or (len(v) <= 32 and not any(map(filled, v.values())))
+        }
+        body = b"b" + plain_json(inside).encode()
+        if others := sorted(set(table) - set(inside)):
+            body += plain_json(others).encode() + b"".join(digest(table[name]) for name in others)
         return sha256(body).digest()
     parts: list[dict[str, Any]] = [{} for _ in range(16)]
     for name, value in table.items():
@@ -84,6 +95,33 @@ def test_a_plain_implementation_of_the_page_agrees(table: dict[str, Any]) -> Non
     assert fingerprint_of(table, SECRETS) == f"sha256:{digest(table).hex()}"
 
 
+@given(
+    st.dictionaries(
+        NAMES, st.dictionaries(NAMES, st.one_of(st.integers(), st.dictionaries(NAMES, VALUES, max_size=3)), max_size=40)
+    )
+)
+def test_tables_of_tables_agree_too(table: dict[str, Any]) -> None:
+    assert fingerprint_of(table, SECRETS) == f"sha256:{digest(table).hex()}"
+
+
+@given(st.dictionaries(NAMES, st.dictionaries(NAMES, VALUES, max_size=3), max_size=60), st.data())
+def test_a_table_has_the_fingerprint_it_has_alone(table: dict[str, Any], data: st.DataObject) -> None:
+    whole = Fingerprint.of({"outer": table, "other": 1}, SECRETS)
+    for name in data.draw(st.lists(st.sampled_from(sorted(table)), max_size=3)) if table else []:
+        expected = fingerprint_of(table[name], SECRETS) if table[name] else None
+        assert whole.under(("outer", name)) == expected
+
+
+def test_a_table_as_we_write_secrets_and_numbers_is_not_taken_for_one() -> None:
+    def of(tree: dict[str, Any]) -> str:
+        return fingerprint_of(tree, SECRETS)
+
+    assert of({"a": {"password": {"\u0000secret": True}}}) != of({"a": {"password": "x"}})
+    assert of({"a": {"\u0000number": "inf"}}) != of({"a": float("inf")})
+    assert of({"a": [{"\u0000number": "inf"}]}) != of({"a": [float("inf")]})
+    assert of({"a": {"\u0000x": 1}}) != of({"a": {"\u0000\u0000x": 1}})
+
+
 @given(st.dictionaries(NAMES, VALUES, max_size=80), st.randoms())
 def test_order_does_not_count(table: dict[str, Any], chance: Any) -> None:
     shuffled = list(table.items())
@@ -103,3 +141,37 @@ def test_a_literal_secret_does_not_show_in_the_fingerprint() -> None:
     assert fingerprint_of({"password": "a"}, SECRETS) == fingerprint_of({"password": "b"}, SECRETS)
     assert fingerprint_of({"credentials": {"x": "a"}}, SECRETS) == fingerprint_of({"credentials": {"x": "b"}}, SECRETS)
     assert fingerprint_of({"user": "a"}, SECRETS) != fingerprint_of({"user": "b"}, SECRETS)
+
+
+@pytest.mark.parametrize("within", ["db", "credentials"])
+def test_a_secret_in_a_small_table_or_a_list_of_tables_does_not_show_either(within: str) -> None:
+    def of(value: str) -> str:
+        return fingerprint_of({within: {"a": 1, "password": value}, "many": [{"token": value, "n": 1}]}, SECRETS)
+
+    assert of("a") == of("b")
+    assert fingerprint_of({"many": [{"n": 1}]}, SECRETS) != fingerprint_of({"many": [{"n": 2}]}, SECRETS)
+
+
+CHANGED = st.one_of(
+    VALUES,
+    st.lists(VALUES, max_size=2),
+    st.dictionaries(st.sampled_from(["a", "b", "token", "\0c"]), VALUES, max_size=3),
+)
+KEYS = st.sampled_from(["s", "t", "\0u", "password", "credentials", *(f"g{number}" for number in range(40))])
+
+
+@given(
+    st.dictionaries(KEYS, CHANGED, max_size=45),
+    st.lists(st.tuples(KEYS, st.one_of(st.just(ABSENT), CHANGED)), min_size=1, max_size=20),
+    st.booleans(),
+)
+def test_an_update_gives_what_counting_from_scratch_gives(
+    table: dict[str, Any], changes: list[tuple[str, Any]], deep: bool
+) -> None:
+    tree: Any = {"top": table, "other": {"x": 1}} if deep else table
+    found = Fingerprint.of(tree, SECRETS)
+    for name, value in changes:
+        path = ("top", name) if deep else (name,)
+        tree = remove(tree, path) if value is ABSENT else put(tree, path, value)
+        found = found.update(tree, [path])
+        assert str(found) == fingerprint_of(tree, SECRETS)

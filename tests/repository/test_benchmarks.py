@@ -18,6 +18,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "loading": {"leaves": 1_000, "repeats": 2, "patience_s": 0.0},
     "changing": {"leaves": 1_000, "repeats": 2},
     "store": {"leaves": 1_000, "repeats": 2, "changes": 3, "writes": 5},
+    "etcd": {"leaves": 200, "spells": 1, "puts": 5, "transactions": 5, "repeats": 1},
+    "etcd_faults": {"leaves": 200, "repeats": 1, "kills": 1, "pause_s": 0.1, "events": 1_000, "sessions": (1, 3)},
     "stalls": {"leaves": 200, "spells": 1, "spell_s": 0.1, "versions": 3, "reads": 1_000, "seconds": 0.1},
     "dispatcher": {"repeats": 2, "races": 800},
     "files": {"writes": 3},

@@ -41,9 +41,38 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_import_herz_imports_no_vendor_client():
-    loaded = modules_after("import herz")
-    assert "herz" in loaded
+    loaded = modules_after("from herz import *")
+    assert {"herz", "asyncio"} <= loaded
     assert loaded & VENDORS == set()
+
+
+def test_every_public_name_is_there_and_imported_when_it_is_used():
+    program = """
+import sys, herz
+assert "asyncio" not in sys.modules
+assert set(herz.__all__) <= set(dir(herz))
+for name in herz.__all__:
+    getattr(herz, name)
+    assert name in vars(herz)
+try:
+    herz.nothing
+except AttributeError as error:
+    assert "nothing" in str(error)
+else:
+    raise AssertionError
+"""
+    assert "herz" in modules_after(program)
+
+
+def test_what_reads_sources_is_imported_with_the_first_herz_and_not_before():
+    declared = """
+from herz import BindingError, Handle, Herz, Precision, RestartOnly, Secret
+import sys
+assert not {"herz.sources", "herz.formats", "herz.app.runtime"} & set(sys.modules)
+"""
+    assert modules_after(declared) & {"asyncio", "msgspec"} == set()
+    made = "from herz import Herz; Herz({})"
+    assert {"asyncio", "msgspec"} <= modules_after(made)
 
 
 def test_the_probe_sees_a_vendor_that_is_imported():

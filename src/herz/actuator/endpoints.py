@@ -2,7 +2,7 @@
 
     GET  /health  /health/liveness  /health/readiness  /info
     POST /refresh  /accept
-    GET  /env  /env/KEY  /configprops  /sources  /scope  /changes  /metrics
+    GET  /env  /env/KEY  /configprops  /sources  /watch  /scope  /changes  /metrics
 
 Paths are relative to the mount point, compared exactly and never normalised: `//refresh`, `/refresh/` and
 `/x/../refresh` are not `/refresh`. An endpoint that is not exposed answers as one that does not exist.
@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl
 
-from herz.actuator import views
+from herz.actuator import views, watching
 from herz.actuator.accepting import Accepting
 from herz.actuator.exposure import Exposure
 from herz.actuator.health import PROBES, health, probe
@@ -33,7 +33,7 @@ logger = logging.getLogger("herz")
 ACTIONS: Final = frozenset({"refresh", "accept"})
 """What is asked for by POST, and takes its time."""
 
-NAMES: Final = ACTIONS | {"health", "info", "env", "configprops", "sources", "scope", "changes", "metrics"}
+NAMES: Final = ACTIONS | {"health", "info", "env", "configprops", "sources", "watch", "scope", "changes", "metrics"}
 """What `management.endpoints.web.exposure.include` may list; health includes its probes."""
 
 QUERY: Final = 4096
@@ -47,9 +47,10 @@ _VIEWS: Final[Mapping[str, View]] = {
     "env": views.env,
     "configprops": lambda herz, rest, query: views.configprops(herz),
     "sources": lambda herz, rest, query: views.sources(herz),
+    "watch": lambda herz, rest, query: watching.watch(herz),
     "scope": lambda herz, rest, query: views.scope(herz),
     "changes": lambda herz, rest, query: views.changes(herz, query),
-    "metrics": lambda herz, rest, query: views.metrics(herz),
+    "metrics": lambda herz, rest, query: watching.metrics(herz),
 }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from herz.actuator.response import Response, answer, problem, respond
-from herz.actuator.shown import Shown, plain, without_credentials
+from herz.actuator.response import Response, answer, problem
+from herz.actuator.shown import Shown, plain
 from herz.app.herz import Herz
 from herz.errors import NotRunning, UsageError
 from herz.model.explanation import Contribution, Explanation
@@ -18,8 +18,6 @@ from herz.model.tree import ABSENT, find, is_table
 
 CHANGE_SETS: Final = 50
 """How many change sets `/changes` shows when nobody says."""
-
-PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def info(herz: Herz) -> Response:
@@ -136,7 +134,6 @@ def sources(herz: Herz) -> Response:
                 "optional": feed.source.optional,
                 "from_last_good": feed.from_last_good,
                 "waiting": feed.waiting,
-                "retries": 0 if feed.session is None else feed.session.retries,
                 "refused": None if refused is None else {"revision": refused.revision, "attempts": refused.attempts},
             }
         )
@@ -146,7 +143,7 @@ def sources(herz: Herz) -> Response:
 def scope(herz: Herz) -> Response:
     """What is built from what, the generations alive and who holds them, stale holders, the last refreshes."""
     last = [
-        {**asdict(report), "merge_ms": merge_ms, "duration_ms": merge_ms + report.duration_ms}
+        {**report._asdict(), "merge_ms": merge_ms, "duration_ms": merge_ms + report.duration_ms}
         for report, merge_ms in reversed(tuple(herz.runtime.updater.refreshes))
     ]
     stale = [asdict(holder) for holder in herz.scope.holders.find()]
@@ -190,34 +187,6 @@ def _sides(shown: Shown, key: str, **sides: Any) -> dict[str, Any]:
     """`before` and `after`, each left out where the key was not set: absence is not null."""
     path = split(key)
     return {name: _at(shown, path, value) for name, value in sides.items() if value is not ABSENT}
-
-
-def metrics(herz: Herz) -> Response:
-    """Gauges and counters in Prometheus's text format."""
-    updater, health = herz.runtime.updater, herz.health()
-    lines = [
-        *_metric("herz_up", "gauge", "1 unless health is DOWN.", [("", int(health.status != "DOWN"))]),
-        *_metric("herz_generation", "gauge", "The generation in force.", [("", updater.generation)]),
-        *_metric("herz_rejected_total", "counter", "Revisions that were refused.", [("", updater.rejected)]),
-        *_metric("herz_frozen", "gauge", "1 while changes wait for a thaw.", [("", int(updater.frozen))]),
-        *_metric("herz_warnings", "gauge", "What somebody should look at.", [("", len(health.warnings))]),
-    ]
-    rows = [(f'{{source="{_label(row.name)}"}}', row) for row in health.sources]
-    up = [(at, int(row.status == "UP")) for at, row in rows]
-    revisions = [(at, row.revision) for at, row in rows]
-    ages = [(at, row.age_s) for at, row in rows]
-    lines += _metric("herz_source_up", "gauge", "1 while current.", up)
-    lines += _metric("herz_source_revision", "gauge", "The revision in force.", revisions)
-    lines += _metric("herz_source_age_seconds", "gauge", "Time since the source proved what it holds.", ages)
-    return respond(200, ("\n".join(lines) + "\n").encode("utf-8", "replace"), PROMETHEUS)
-
-
-def _metric(name: str, kind: str, told: str, samples: Iterable[tuple[str, float]]) -> list[str]:
-    return [f"# HELP {name} {told}", f"# TYPE {name} {kind}", *(f"{name}{at} {value}" for at, value in samples)]
-
-
-def _label(text: str) -> str:
-    return without_credentials(text).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _shown(herz: Herz) -> Shown:

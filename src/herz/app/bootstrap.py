@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from herz.app.feed import Feed, layers_of
+from herz.app.wanted import Wanted
 from herz.errors import ConfigLoadError, HerzError, SourceUnavailable
 from herz.formats.fault import Limits
 from herz.live.last_good import LastGood
@@ -21,27 +24,15 @@ from herz.model.secret import SecretKeys
 from herz.model.tree import Tree
 from herz.settings import Settings, read_settings
 from herz.sources.arguments import ArgumentSource
-from herz.sources.base import Source
+from herz.sources.base import Remote, Source
 from herz.sources.environment import EnvironmentSource
 from herz.sources.file_patterns import WatchPaths
 from herz.sources.urls import SourceContext, masked, source_for
 
+logger = logging.getLogger("herz")
+
 ROUNDS: Final = 8
 """How often settings may change what is read before the bootstrap gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the user asked for: see `Herz`."""
-
-    specs: tuple[Any, ...]
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    environment_prefix: str
-    base_folders: tuple[str, ...]
-    profiles: tuple[str, ...] | None
-    secret_patterns: tuple[str, ...]
-    last_good: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +55,43 @@ async def load(wanted: Wanted, clock: Callable[[], float], *, make: Callable[...
     """
     settings = Settings(profiles=_profiles(wanted), last_good=wanted.last_good)
     for _ in range(ROUNDS):
-        context = _context(wanted, settings)
-        last_good = LastGood(Path(settings.last_good)) if settings.last_good else None
-        specs = _specs(wanted, settings)
-        feeds = [await _feed(spec, context, make, last_good, clock) for spec in specs]
-        layers = layers_of(feeds, [feed.accepted for feed in feeds])
-        secrets = SecretKeys((*wanted.secret_patterns, *settings.secret_patterns))
+        own: list[Source] = []
         try:
-            found = _settings(wanted, merged(trees_of(layers)), layers)
-            composition = Composition.of(layers, environment=wanted.environment, secrets=secrets)
-        except HerzError as error:
-            raise _not_loaded(error, error.remedy) from error
-        if found == settings:
-            return Loaded(tuple(feeds), settings, composition, last_good)
-        await _close([feed.source for feed, spec in zip(feeds, specs, strict=True) if feed.source is not spec])
-        settings = found
+            loaded = await _round(wanted, settings, clock, partial(_made, own, make))
+        except BaseException:
+            await _close(own)
+            raise
+        if loaded.settings == settings:
+            return loaded
+        await _close(own)
+        settings = loaded.settings
     raise ConfigLoadError(
         f"herz.config.import still names new sources after {ROUNDS} rounds",
         remedy="look for a file that imports itself",
     )
+
+
+def _made(own: list[Source], make: Callable[..., Source], spec: Any, *, context: SourceContext) -> Source:
+    """The source of `spec`; what was not given as a source is ours to close, and noted in `own`."""
+    source = make(spec, context=context)
+    if source is not spec:
+        own.append(source)
+    return source
+
+
+async def _round(wanted: Wanted, settings: Settings, clock: Callable[[], float], make: Callable[..., Source]) -> Loaded:
+    """What the sources that `settings` name hold, with the settings that this in turn says."""
+    context = _context(wanted, settings)
+    last_good = LastGood(Path(settings.last_good)) if settings.last_good else None
+    feeds = [await _feed(spec, context, make, last_good, clock) for spec in _specs(wanted, settings)]
+    layers = layers_of(feeds, [feed.accepted for feed in feeds])
+    secrets = SecretKeys((*wanted.secret_patterns, *settings.secret_patterns))
+    try:
+        found = _settings(wanted, merged(trees_of(layers)), layers)
+        composition = Composition.of(layers, environment=wanted.environment, secrets=secrets)
+    except HerzError as error:
+        raise _not_loaded(error, error.remedy) from error
+    return Loaded(tuple(feeds), found, composition, last_good)
 
 
 def _specs(wanted: Wanted, settings: Settings) -> list[Any]:
@@ -136,13 +145,17 @@ async def _feed(
     name = masked(source.origin.name)
     try:
         document = await source.read()
-        return Feed(name, source, document, handled=document.revision, seen_s=clock())
+        rewound = last_good is not None and isinstance(source, Remote) and _went_back(name, document, last_good)
+        return Feed(name, source, document, handled=document.revision, seen_s=clock(), rewound=rewound)
     except HerzError as error:
         if source.optional and isinstance(error, SourceUnavailable):
-            return Feed(name, source, Document(source.origin, 0), seen_s=clock())
+            return Feed(name, source, Document(source.origin, 0), seen_s=clock(), unread=True)
         copy = last_good.document(source.origin) if last_good is not None else None
-        if copy is not None:
-            return Feed(name, source, copy, handled=-1, seen_s=clock(), from_last_good=True)
+        if copy is not None and last_good is not None:
+            age_s = last_good.age_s()
+            told = "%s; starting with the last-good copy of revision %s, %.0f s old"
+            logger.warning(told, error, copy.revision, age_s)
+            return Feed(name, source, copy, handled=-1, seen_s=clock() - age_s, from_last_good=True)
         remedy = error.remedy or "mend it"
         if isinstance(error, SourceUnavailable):
             written = masked(spec) if isinstance(spec, str) else name
@@ -150,12 +163,27 @@ async def _feed(
         raise _not_loaded(error, remedy) from error
 
 
+def _went_back(name: str, document: Document, last_good: LastGood) -> bool:
+    """Whether the place is behind the copy that an earlier life of this process has left; it is told loudly then."""
+    copy = last_good.document(document.origin)
+    if copy is None or copy.revision <= document.revision:
+        return False
+    logger.critical(
+        "%s: REWOUND: it is at revision %s, and the last-good copy of an earlier start has %s; a new epoch begins. "
+        "Was a backup restored?",
+        name,
+        document.revision,
+        copy.revision,
+    )
+    return True
+
+
 def _not_loaded(error: HerzError, remedy: str | None) -> ConfigLoadError:
     return ConfigLoadError(f"the configuration cannot be loaded: {error.what}", where=error.where, remedy=remedy)
 
 
 async def _close(sources: Sequence[Source]) -> None:
-    """Let go of the sources of a round that was not the last; the next one makes its own."""
+    """Let go of the sources of a round that failed or was not the last; the next one makes its own."""
     for source in sources:
         close = getattr(source, "close", None)
         if close is not None:

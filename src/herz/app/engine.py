@@ -6,14 +6,17 @@ asynchronous applications: their faces hand coroutines to this loop and wait in 
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from herz.errors import NotRunning, UsageError
+from herz.threads import DaemonThreads
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -46,15 +49,31 @@ class Engine:
         self._loop = ready.result()
 
     def _run(self, ready: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+        import asyncio
+
+        loop, threads = asyncio.new_event_loop(), DaemonThreads()
+        asyncio.set_event_loop(loop)
+        loop.set_default_executor(threads)
+
         async def main() -> None:
             self._stopped = asyncio.Event()
-            ready.set_result(asyncio.get_running_loop())
+            ready.set_result(loop)
             await self._stopped.wait()
 
-        asyncio.run(main())
+        # Not `asyncio.run`, which needs a new thread at its end; there is none to be had when the interpreter ends.
+        try:
+            loop.run_until_complete(main())
+            loop.run_until_complete(_ended(asyncio.all_tasks(loop)))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            threads.shutdown()
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Run `coroutine` on the engine's loop."""
+        import asyncio
+
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         except BaseException:
@@ -77,18 +96,33 @@ class Engine:
 
     async def await_(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the engine's loop and await it from another loop."""
+        import asyncio
+
         return await asyncio.wrap_future(self.submit(coroutine))
 
-    def stop(self) -> None:
-        """End the loop, what still runs on it, and the thread. Harmless when it does not run."""
+    def stop(self, limit_s: float = 10.0) -> None:
+        """End the loop, what still runs on it, and the thread, which is waited for. Harmless when it does not run."""
         loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(self._stopped.set)
         if thread is not threading.current_thread():
-            thread.join(timeout=10)
+            thread.join(limit_s)
 
     def forget(self) -> None:
         """Drop the thread without touching it: a forked child inherits its name, not the thread."""
         self._loop = self._thread = None
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait for their end; what one of them raises then is logged by the loop."""
+    import asyncio
+
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": "a task failed while the engine ended", "exception": error, "task": task}
+            asyncio.get_running_loop().call_exception_handler(context)

@@ -13,7 +13,13 @@ Status = Literal["UP", "WARN", "DOWN"]
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """One source. `age_s` is the time since it last proved what it holds, `revision` the one in force."""
+    """One source. `revision` is the one in force, `age_s` the time since the source last proved what it holds.
+
+    `freshness` is CURRENT, REFUSED (something newer cannot be used), STALE, REWOUND or HALTED (see the watch
+    session). `retries` counts since it was last healthy; `degraded` says that they are spent and it keeps trying at the
+    longest interval. The others count since the start: `reconnects`, `resets` (read again as a whole), `rewinds` (the
+    place went back in time) and `broken` (what did not continue what came before, and was not taken).
+    """
 
     name: str
     kind: str
@@ -23,6 +29,12 @@ class SourceHealth:
     revision: int
     age_s: float
     error: str | None = None
+    reconnects: int = 0
+    rewinds: int = 0
+    degraded: bool = False
+    retries: int = 0
+    resets: int = 0
+    broken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +47,17 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """DOWN when a source is refused, broken or stale, or nothing runs; WARN when only warnings stand; else UP."""
+    """DOWN when a source is refused, broken or stale, or nothing runs; WARN when only warnings stand; else UP.
+
+    `epoch` counts how often a place was caught going back in time.
+    """
 
     state: str
     freshness: str
     generation: int
     sources: tuple[SourceHealth, ...]
     warnings: tuple[Notice, ...]
+    epoch: int = 0
 
     @property
     def running(self) -> bool:
@@ -64,6 +80,7 @@ class Health:
             "state": self.state,
             "freshness": self.freshness,
             "generation": self.generation,
+            "epoch": self.epoch,
             "sources": [asdict(row) for row in self.sources],
             "warnings": [asdict(row) for row in self.warnings],
         }
@@ -75,7 +92,7 @@ def freshness_of(rows: Sequence[SourceHealth], *, running: bool, frozen: bool) -
         return "NOT_RUNNING"
     if frozen:
         return "FROZEN"
-    for state in ("STALE", "REFUSED"):
+    for state in ("REWOUND", "HALTED", "STALE", "REFUSED"):
         if any(row.freshness == state for row in rows):
             return state
     return "CURRENT"

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import logging
 import os
-import threading
-import time
-import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from herz.app.bootstrap import Wanted
-from herz.app.engine import Engine
-from herz.app.events import Phase, Present, Rejected
-from herz.app.health import Health
-from herz.app.listeners import Listeners, under
-from herz.app.models import Models
-from herz.app.runtime import Runtime
-from herz.errors import NotRunning, UsageError
+from herz.app.events import Phase, Rejected
+from herz.app.life import Life
+from herz.app.listeners import under
+from herz.app.wanted import Wanted
+from herz.errors import HerzError, UsageError
 from herz.live.dispatcher import Dispatcher
-from herz.live.draining import Notice
 from herz.live.handle import Handle
 from herz.live.pinning import Lease, Pin
-from herz.live.runner import Runner
 from herz.live.scope import Scope
 from herz.model.snapshot import Snapshot
-from herz.sources.base import Source
+
+if TYPE_CHECKING:
+    from herz.app.health import Health
+    from herz.app.runtime import Runtime
+    from herz.sources.base import Source
+    from herz.watch.session import Transition
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -66,7 +60,7 @@ class Herz:
         strict: bool = False,
         last_good: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._wanted = Wanted(
+        wanted = Wanted(
             specs=sources,
             arguments=tuple(arguments),
             environment=os.environ if environment is None else environment,
@@ -76,17 +70,8 @@ class Herz:
             secret_patterns=tuple(secret_patterns),
             last_good=None if last_good is None else os.fspath(last_good),
         )
-        self._engine = Engine()
-        self._runner = Runner()
-        self._dispatcher = Dispatcher()
-        self._scope = Scope(self._runner, on_event=self._noticed)
+        self._life = Life(wanted)
         self._strict = strict
-        self._listeners = Listeners(self._dispatcher, self._runner)
-        self._runtime: Runtime | None = None
-        self._phase = Phase.NEW
-        self._moved = threading.Condition()
-        self._starting: Future[None] | None = None
-        _alive.add(self)
 
     # --- declaring ----------------------------------------------------------------------------
 
@@ -101,7 +86,7 @@ class Herz:
         """
 
         def declare(model: type[T]) -> type[T]:
-            self._scope.declare_properties(
+            self._life.scope.declare_properties(
                 model, prefix, strict=self._strict if strict is None else strict, restart_only=restart_only
             )
             return model
@@ -122,7 +107,7 @@ class Herz:
         """
 
         def declare(declared: Any) -> Any:
-            self._scope.declare(declared, **options)
+            self._life.scope.declare(declared, **options)
             return declared
 
         return declare if factory is None else declare(factory)
@@ -131,7 +116,8 @@ class Herz:
         """Call the listener with each applied revision's `ChangeSet` under `prefix`, once and in order.
 
         Each listener has a queue of its own: one that raises or hangs holds up nobody. An `async def`
-        runs on the application's loop.
+        runs on the application's loop. One that is 16,384 revisions behind gets, in place of them, one change set
+        that is marked `reset`, with every key as it is then.
 
         `replay`: it first gets the present state, once at each start, as one change set with every key under `prefix`:
         `before` is `ABSENT`, `reset` is True, `source` is empty. It is called so too when there is no key. What is
@@ -145,13 +131,14 @@ class Herz:
         """Call the listener with every revision that is refused."""
         return self._listening("rejected", lambda inner: inner)(listener)  # type: ignore[no-any-return]
 
+    def on_session(self, listener: Callable[[Transition], Any]) -> Callable[[Transition], Any]:
+        """Call the listener with every step of every source's watch session: its state, what it says, and why."""
+        return self._listening("session", lambda inner: inner)(listener)  # type: ignore[no-any-return]
+
     def _listening(self, event: str, wrap: Callable[[Any], Any], *, replay: bool = False) -> Callable[[Any], Any]:
         def declare(listener: Any) -> Any:
-            try:
-                loop = None if self._runtime is None else self._engine.loop
-            except NotRunning:  # it ends in this very moment
-                loop = None
-            self._listeners.add(event, wrap(listener), replay=replay, loop=loop, here=self._engine.here)
+            life = self._life
+            life.listeners.add(event, wrap(listener), replay=replay, loop=life.loop(), here=life.engine.here)
             return listener
 
         return declare
@@ -160,67 +147,21 @@ class Herz:
 
     def start(self) -> Self:
         """Load, then watch. Returns when the first configuration is complete and valid; `ConfigLoadError` otherwise."""
-        self._begin(None)
-        try:
-            self._engine.call(self._start())
-        except BaseException:
-            self._abandon()
-            raise
+        self._life.start()
         return self
 
     async def astart(self) -> Self:
         """`start` for an asynchronous application, whose running loop then runs its async factories and listeners."""
-        self._begin(asyncio.get_running_loop())
-        try:
-            await self._engine.await_(self._start())
-        except BaseException:
-            self._abandon()
-            raise
+        await self._life.astart()
         return self
-
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        if self._runtime is not None:
-            raise UsageError("Herz is running already", remedy="start it once, at the outermost place")
-        if self._scope.stopped:
-            self._scope = self._scope.successor()
-        self._engine.start()
-        self._runner.attach(self._engine.loop)
-        self._runner.capture(loop)
-        models = Models(self._scope.providers)
-        self._listeners.attach()
-        self._runtime = Runtime(self._wanted, self._scope, models, self._dispatcher, phase=self._become)
-
-    async def _start(self) -> None:
-        runtime = self._running()
-        await runtime.load()
-        updater = runtime.updater
-        self._listeners.loaded(lambda: Present(updater.generation, updater.composition))
-        runtime.watch()
-
-    def _abandon(self) -> None:
-        self._become(Phase.STOPPED)
-        self._engine.stop()
-        self._runtime = None
 
     def stop(self) -> None:
         """Stop watching, close every object in reverse order of building. Harmless when it is not running."""
-        if self._runtime is None:
-            return
-        runtime = self._running()
-        try:
-            self._engine.call(runtime.stop())
-        finally:
-            self._abandon()
+        self._life.stop()
 
     async def astop(self) -> None:
         """`stop` for an asynchronous application."""
-        runtime = self._runtime
-        if runtime is None:
-            return
-        try:
-            await self._engine.await_(runtime.stop())
-        finally:
-            await asyncio.to_thread(self._abandon)
+        await self._life.astop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -238,46 +179,27 @@ class Herz:
     ) -> None:
         await self.astop()
 
-    def _become(self, phase: Phase) -> None:
-        if phase is not self._phase:
-            with self._moved:
-                self._phase = phase
-                self._moved.notify_all()
-            self._dispatcher.fire("state", phase)
-
-    def _running(self) -> Runtime:
-        if self._starting is not None and not self._engine.here:
-            self._starting.result(START_LIMIT_S)
-            self._starting = None
-        if self._runtime is None:
-            raise NotRunning("Herz is not running", remedy="use it inside `with herz:` or `async with herz:`")
-        return self._runtime
-
-    def _noticed(self, notice: Notice) -> None:
-        logger.warning("%s", notice.message, exc_info=notice.error)
-        self._dispatcher.fire("notice", notice)
-
     # --- reading ------------------------------------------------------------------------------
 
     def get(self, wanted: type[T]) -> T:
         """The current instance of a properties class or scoped object, built now if it never was; honours a pin."""
-        return self._scope.get(wanted)
+        return self._life.scope.get(wanted)
 
     async def aget(self, wanted: type[T]) -> T:
         """`get` that awaits an asynchronous factory."""
-        return await self._scope.aget(wanted)
+        return await self._life.scope.aget(wanted)
 
     def handle(self, wanted: type[T]) -> Handle[T]:
         """An object whose `current` is always the newest: one attribute read, no lock. It does not honour a pin."""
-        return self._scope.handle(wanted)
+        return self._life.scope.handle(wanted)
 
     def lease(self, wanted: type[T]) -> Lease[T]:
         """A context manager over the current instance, which is not closed while it is held."""
-        return self._scope.lease(wanted)
+        return self._life.scope.lease(wanted)
 
     def pin(self) -> Pin:
         """Everything inside sees one generation: `with herz.pin() as generation: generation.get(X)`."""
-        return self._scope.pin()
+        return self._life.scope.pin()
 
     def provider(self, wanted: type[T]) -> Callable[[], T]:
         """A function without parameters that answers `get(wanted)`: for `fastapi.Depends(herz.provider(X))`."""
@@ -298,12 +220,12 @@ class Herz:
     @property
     def snapshot(self) -> Snapshot:
         """Everything in force, at one moment; the pinned one inside a pin."""
-        return self._scope.snapshot
+        return self._life.scope.snapshot
 
     @property
     def state(self) -> Phase:
         """NEW, LOADING, LOADED, WATCHING, STOPPING or STOPPED."""
-        return self._phase
+        return self._life.phase
 
     @property
     def freshness(self) -> str:
@@ -313,29 +235,36 @@ class Herz:
     @property
     def events(self) -> Dispatcher:
         """Where `loaded`, `applied`, `rejected`, `session` and `state` are fired, on Herz's own thread."""
-        return self._dispatcher
+        return self._life.dispatcher
 
     @property
     def scope(self) -> Scope:
         """The refresh scope: its graph, reports and stale holders."""
-        return self._scope
+        return self._life.scope
 
     @property
     def wanted(self) -> Wanted:
         """What it was made to read."""
-        return self._wanted
+        return self._life.wanted
 
     @property
     def runtime(self) -> Runtime:
         """What runs now: feeds, settings, recent changes. `NotRunning` outside start and stop."""
-        return self._running()
+        return self._life.running()
 
     def health(self) -> Health:
         """One row for each source, and what somebody should look at. From any thread, at any time."""
-        runtime = None if self._runtime is None else self._running()
+        runtime, error = None, None
+        try:
+            runtime = None if self._life.runtime is None else self._life.running()
+        except HerzError as failed:  # a forked child could not start again
+            error = failed
         if runtime is None:
-            return Health(str(self._phase), "NOT_RUNNING", 0, (), ())
-        return runtime.health(self._phase)
+            from herz.app.health import Health, Notice
+
+            why = () if error is None else (Notice(error.what, error.remedy or "start it anew"),)
+            return Health(str(self._life.phase), "NOT_RUNNING", 0, (), why)
+        return runtime.health(self._life.phase)
 
     # --- acting -------------------------------------------------------------------------------
 
@@ -345,27 +274,27 @@ class Herz:
         Raises what was refused, after everything else was applied. `UsageError` from inside a factory or
         while frozen.
         """
-        self._scope.refuse_inside_factory("refresh")
-        if self._runner.on_own_loop():
+        self._life.scope.refuse_inside_factory("refresh")
+        if self._life.runner.on_own_loop():
             raise UsageError(
                 "refresh() would block the event loop that async factories are rebuilt on",
                 remedy="use `await herz.arefresh()` here",
             )
-        return list(self._engine.call(self._running().refresh()))
+        return list(self._life.engine.call(self._life.running().refresh()))
 
     async def arefresh(self) -> list[str]:
         """`refresh` without blocking the application's loop."""
-        self._scope.refuse_inside_factory("refresh")
-        return list(await self._engine.await_(self._running().refresh()))
+        self._life.scope.refuse_inside_factory("refresh")
+        return list(await self._life.engine.await_(self._life.running().refresh()))
 
     def freeze(self) -> None:
         """Stand still: changes are noticed and wait, until `thaw`. Health says so."""
-        self._engine.loop.call_soon_threadsafe(self._running().updater.freeze, True)
-        self._running().updater.frozen = True
+        self._life.engine.loop.call_soon_threadsafe(self._life.running().updater.freeze, True)
+        self._life.running().updater.frozen = True
 
     def thaw(self) -> None:
         """Take up what waited."""
-        self._engine.loop.call_soon_threadsafe(self._running().updater.freeze, False)
+        self._life.engine.loop.call_soon_threadsafe(self._life.running().updater.freeze, False)
 
     def accept(self, source: str | None = None) -> tuple[str, ...]:
         """Take a source that was suddenly emptied as meant, by default any; the places that were accepted, often none.
@@ -373,13 +302,13 @@ class Herz:
         `source` is its name in health; `UsageError` when none has it, or while frozen. Raises what is refused without
         what was there, a required key for example; the last good configuration stays then.
         """
-        self._scope.refuse_inside_factory("accept")
-        return self._engine.call(self._running().accept(source))
+        self._life.scope.refuse_inside_factory("accept")
+        return self._life.engine.call(self._life.running().accept(source))
 
     async def aaccept(self, source: str | None = None) -> tuple[str, ...]:
         """`accept` without blocking the application's loop."""
-        self._scope.refuse_inside_factory("accept")
-        return await self._engine.await_(self._running().accept(source))
+        self._life.scope.refuse_inside_factory("accept")
+        return await self._life.engine.await_(self._life.running().accept(source))
 
     def wait_for(
         self, wanted: int | Callable[[Snapshot], bool], timeout: float | None = None, *, source: str | None = None
@@ -387,20 +316,14 @@ class Herz:
         """Block until a revision is in force, or a predicate holds for what is; the snapshot that did it.
 
         A number is a revision of `source` (by its name in health), by default of the only source that is
-        not local. `TimeoutError` after `timeout` seconds.
+        not local. One that is refused for what is written in it raises that refusal, at once: it will not come into
+        force. One that could not be built is tried again by itself, and waited for. `TimeoutError` after `timeout`
+        seconds names what stands in the way: a refusal, which is its cause, a source out of reach, a freeze.
         """
-        holds = self._condition(wanted, source)
-        runtime = self._running()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with runtime.updater.published:
-            while not holds(runtime.updater.snapshot):
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"not in force after {timeout} s; {runtime.updater.snapshot!r} is")
-                if self._runtime is not runtime:
-                    raise NotRunning("Herz was stopped meanwhile")
-                runtime.updater.published.wait(min(left, 1.0) if left is not None else 1.0)
-            return runtime.updater.snapshot
+        from herz.app.waiting import wait
+
+        runtime = self._life.running()
+        return wait(runtime, wanted, timeout, source, lambda: self._life.runtime is runtime)
 
     async def await_for(
         self,
@@ -410,16 +333,9 @@ class Herz:
         source: str | None = None,
     ) -> Snapshot:
         """`wait_for` without blocking the application's loop."""
-        return await asyncio.to_thread(self.wait_for, wanted, timeout, source=source)
+        import asyncio
 
-    def _condition(self, wanted: int | Callable[[Snapshot], bool], source: str | None) -> Callable[[Snapshot], bool]:
-        if callable(wanted):
-            return wanted
-        names = [feed.name for feed in self._running().feeds if not feed.source.local]
-        if source is None and len(names) != 1:
-            raise UsageError("which source's revision?", remedy=f"pass source=, one of {', '.join(names)}")
-        name = names[0] if source is None else source
-        return lambda snapshot: snapshot.revisions.get(name, -1) >= wanted
+        return await asyncio.to_thread(self.wait_for, wanted, timeout, source=source)
 
     # --- faces --------------------------------------------------------------------------------
 
@@ -434,41 +350,3 @@ class Herz:
         from herz.actuator.wsgi import WsgiActuator
 
         return WsgiActuator(self, **options)
-
-    # --- fork ---------------------------------------------------------------------------------
-
-    def _after_fork(self) -> None:
-        if self._runtime is None:
-            return
-        # Never collected here: what the parent's tasks do at their end is not for this process.
-        _left_to_parent.append((self._runtime, self._engine.loop))
-        self._engine.forget()
-        self._runtime = None
-        self._moved = threading.Condition()
-        self._phase = Phase.NEW
-        self._scope.forked()
-        self._begin(None)
-        # Not waited for: locks that other fork handlers hold may only be released when this one has returned.
-        self._starting = self._engine.submit(self._start())
-        self._starting.add_done_callback(_say_if_it_failed)
-
-
-def _say_if_it_failed(started: Future[None]) -> None:
-    if not started.cancelled() and (error := started.exception()) is not None:
-        logger.critical("after a fork: %s", error, exc_info=error)
-
-
-_alive: weakref.WeakSet[Herz] = weakref.WeakSet()
-_left_to_parent: list[object] = []
-
-
-def _children_start_anew() -> None:
-    for herz in list(_alive):
-        herz._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    # Handlers run in the order of registration, and this one starts a thread that uses executors: theirs, which makes
-    # their lock anew, must have run before it. Importing the module registers it.
-    importlib.import_module("concurrent.futures.thread")
-    os.register_at_fork(after_in_child=_children_start_anew)

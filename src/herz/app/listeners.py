@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from herz.app.events import Applied, Present
 from herz.live.delivery import after_fork
@@ -14,6 +13,9 @@ from herz.live.dispatcher import Dispatcher, is_async
 from herz.live.registration import Registration
 from herz.live.runner import Runner
 from herz.model.change import ChangeSet
+
+if TYPE_CHECKING:
+    import asyncio
 
 GLANCE_S: Final = 0.25
 """How often whoever waits for a registration looks whether Herz was stopped meanwhile."""

@@ -25,20 +25,20 @@ class Models:
 
     def kind_of(self, path: Path) -> Kind | None:
         """What the models bound above `path` say of it; None where none of them does."""
-        properties = self._providers.properties
-        if not properties:
+        if not self._providers.above(path):
             return None
+        properties = self._providers.properties
         if len(properties) != self._declared or len(self._kinds) > 100_000:
             self._kinds, self._declared = {}, len(properties)
+        if path in self._kinds:
+            return self._kinds[path]
         names = tuple(map(relaxed, path))
-        if names in self._kinds:
-            return self._kinds[names]
         found = None
         for one in properties.values():
             depth = len(one.relaxed)
             if names[:depth] == one.relaxed and (found := one.binding.kind(names[depth:])) is not None:
                 break
-        self._kinds[names] = found
+        self._kinds[path] = found
         return found
 
     def be_strict(self) -> None:
@@ -53,5 +53,11 @@ class Models:
             binding = self._bindings[model, at] = Binding(model, at)
         composed = snapshot.composed
         path = spelled(composed.tree, binding.path)
-        bound = binding.bind(lookup(composed.tree, path), place=composed.locate, secret=composed.secrets, at=path)
+        bound = binding.bind(
+            lookup(composed.tree, path),
+            place=composed.locate,
+            secret=composed.secrets,
+            elsewhere=self._providers.elsewhere(binding),
+            at=path,
+        )
         return bound.value  # type: ignore[no-any-return]

@@ -10,23 +10,29 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from herz.app.bootstrap import Loaded, Wanted, load
+from herz.app.bootstrap import Loaded, load
 from herz.app.events import Phase
 from herz.app.feed import Feed
 from herz.app.health import Health, Notice, SourceHealth, freshness_of
 from herz.app.models import Models
 from herz.app.updater import Updater
+from herz.app.wanted import Wanted
 from herz.errors import ConfigLoadError, ConfigurationError, HerzError, UsageError
 from herz.live.dispatcher import Dispatcher
 from herz.live.scope import Scope
 from herz.model.snapshot import Snapshot
 from herz.settings import AT_START, Settings, read_settings
-from herz.watch.session import Session, State
+from herz.sources.base import Remote
+from herz.watch.backoff import POLICIES
+from herz.watch.core import Says, State
+from herz.watch.session import Session
 
 logger = logging.getLogger("herz")
 
 LISTENERS_LIMIT_S = 5.0
 """How long the stop waits for listeners to hear what was applied."""
+HELD_S = 5.0
+"""How long the stop waits for pins and leases to end."""
 LAST_GOOD_QUIET_S = 0.2
 """Changes within this time are written to the last-good copy together."""
 
@@ -50,6 +56,8 @@ class Runtime:
         self.started_s = clock()
         self._tasks: list[asyncio.Task[None]] = []
         self._told: dict[Session, str] = {}
+        self._rewinds: dict[Session, int] = {}
+        self._unknown: set[str] = set()
         self._dirty = asyncio.Event()
         self._last_good_error: str | None = None
         self._stopping = False
@@ -70,7 +78,7 @@ class Runtime:
             self._dispatcher,
             clock=self._clock,
             chance=self._chance,
-            applied=self._dirty.set,
+            applied=self._applied,
         )
         if loaded.settings.strict:
             self._models.be_strict()
@@ -86,6 +94,7 @@ class Runtime:
             await self._close_sources()
             raise
         self._warn_uncovered(loaded)
+        self._warn_unknown()
         self._phase(Phase.LOADED)
         self._dispatcher.fire("loaded", self.updater.snapshot)
         return self.updater.snapshot
@@ -93,6 +102,17 @@ class Runtime:
     def _warn_uncovered(self, loaded: Loaded) -> None:
         for notice in self._uncovered():
             logger.warning("%s; %s", notice.what, notice.remedy)
+
+    def _warn_unknown(self) -> None:
+        """Log each unknown key when it appears, once: whoever misspelled it may never look at health."""
+        unknown = {line for lines in self._scope.current.unknown.values() for line in lines}
+        for line in sorted(unknown - self._unknown):
+            logger.warning("%s", line)
+        self._unknown = unknown
+
+    def _applied(self) -> None:
+        self._dirty.set()
+        self._warn_unknown()
 
     def watch(self) -> None:
         """Follow every source from now on."""
@@ -103,7 +123,8 @@ class Runtime:
                 partial(self.updater.deliver, feed),
                 feed.settled,
                 self._session_changed,
-                read_first=feed.from_last_good,
+                read_first=feed.from_last_good or (feed.unread and isinstance(feed.source, Remote)),
+                policy=POLICIES[self.settings.watch_retry],
                 clock=self._clock,
                 chance=self._chance,
             )
@@ -125,7 +146,10 @@ class Runtime:
         following = all(feed.session is not None and feed.session.state is State.ACTIVE for feed in self.feeds)
         if following and not self._stopping:
             self._phase(Phase.WATCHING)
-        self._dispatcher.fire("session", (session.source.origin.name, session.state))
+        if session.rewinds > self._rewinds.get(session, 0):
+            self._rewinds[session] = session.rewinds
+            logger.critical("%s: REWOUND: %s", session.source.origin, session.history[-1].reason)
+        self._dispatcher.fire("session", session.history[-1])
 
     async def _keep_last_good(self) -> None:
         assert self._last_good is not None  # noqa: S101  the task is only started with one
@@ -146,6 +170,13 @@ class Runtime:
                 self._last_good_error = f"{self._last_good.path}: {error.strerror or error}"
                 logger.error("the last-good copy cannot be written, the one before stays: %s", self._last_good_error)
 
+    def nudge(self) -> None:
+        """Have whoever waits for something look again. From any thread."""
+        updater = getattr(self, "updater", None)  # there is none before the sources were read
+        if updater is not None:
+            with updater.published:
+                updater.published.notify_all()
+
     # --- on request ---------------------------------------------------------------------------
 
     async def refresh(self) -> tuple[str, ...]:
@@ -160,12 +191,12 @@ class Runtime:
         errors: list[HerzError] = []
         for feed, look in looks:
             try:
-                await feed.settled(await look)
+                await feed.arrived(await look)
             except HerzError as error:
                 errors.append(error)
         errors += [feed.error for feed in self.feeds if feed.error is not None]
         if errors:
-            raise errors[0]
+            raise errors[0].with_traceback(None)  # it stands, and is raised again: its traceback must not grow
         return tuple(
             sorted({key for one in self.updater.recent if one.generation > before for key in one.change_set.keys})
         )
@@ -174,7 +205,8 @@ class Runtime:
         """Take the sudden emptiness of a source, by default of any, as meant; the places that this was about.
 
         `UsageError` when no source has that name, or while frozen. What cannot be put in force without what was there
-        (a required key is missing, say) is raised, and the last good configuration stays.
+        (a required key is missing, say) is raised, and the last good configuration stays. So is that a store is out of
+        reach; its emptiness is then taken as soon as it can be read.
         """
         if self.updater.frozen:
             raise UsageError("the configuration is frozen", remedy="thaw it first")
@@ -191,11 +223,18 @@ class Runtime:
             if not places:
                 continue
             accepted += places
-            await feed.settled(await source.rescan())
+            try:
+                if isinstance(source, Remote) and feed.session is not None:
+                    await feed.session.read_again("its emptiness was accepted")
+                else:
+                    await feed.settled(await source.rescan())
+            except HerzError as error:
+                errors.append(error)
+                continue
             if feed.error is not None:
                 errors.append(feed.error)
         if errors:
-            raise errors[0]
+            raise errors[0].with_traceback(None)
         return tuple(accepted)
 
     # --- health -------------------------------------------------------------------------------
@@ -210,33 +249,47 @@ class Runtime:
             generation=self.updater.generation if running else 0,
             sources=rows,
             warnings=tuple(self._notices()) if running else (),
+            epoch=self.updater.epoch if running else 0,
         )
 
     def _row(self, feed: Feed) -> SourceHealth:
         session = feed.session
-        state = str(session.state) if session is not None else "IDLE"
-        following = session is not None and (session.state is State.ACTIVE or not session.error)
-        if feed.from_last_good or not following:
-            freshness = "STALE"
-        elif feed.error is not None:
-            freshness = "REFUSED"
-        else:
-            freshness = "CURRENT"
-        if session is None and not feed.from_last_good:
-            freshness = "CURRENT"
+        says = session.says if session is not None else Says.CURRENT
+        remote = isinstance(feed.source, Remote)
+        if says is Says.CURRENT and (feed.from_last_good or (feed.unread and remote)):
+            says = Says.STALE
+        freshness = "REFUSED" if says is Says.CURRENT and feed.holds_unusable else str(says)
+        current = freshness == "CURRENT"
         return SourceHealth(
             name=feed.name,
             kind=feed.source.origin.kind,
-            status="UP" if freshness == "CURRENT" else "DOWN",
-            state=state,
+            status="UP" if current else "DOWN",
+            state=str(session.state) if session is not None else "IDLE",
             freshness=freshness,
             revision=feed.accepted.revision,
-            age_s=0.0 if following and freshness == "CURRENT" else max(0.0, self._clock() - feed.seen_s),
+            age_s=self._age_s(feed) if remote or not current else 0.0,
             error=None if feed.error is None else str(feed.error),
+            reconnects=session.reconnects if session is not None else 0,
+            rewinds=session.rewinds if session is not None else 0,
+            degraded=session is not None and session.degraded,
+            retries=session.retries if session is not None else 0,
+            resets=session.resets if session is not None else 0,
+            broken=session.broken if session is not None else 0,
         )
+
+    def _age_s(self, feed: Feed) -> float:
+        """Seconds since `feed` was last known to be current: what was proved counts once it has been dealt with."""
+        dealt_s = max(0.0, self._clock() - feed.seen_s)
+        return dealt_s if feed.session is None else max(dealt_s, feed.session.age_s)
 
     def _notices(self) -> list[Notice]:
         notices = self._uncovered()
+        for feed in self.feeds:
+            if feed.session is not None and feed.session.degraded:
+                what = f"{feed.name} is degraded: {feed.session.retries} attempts failed, and it goes on trying"
+                notices.append(Notice(what, "what was good last serves; its row says why it cannot be followed"))
+            lacks: tuple[str, ...] = getattr(feed.source, "notices", ())
+            notices += (Notice(f"{feed.name}: {text}", "use a newer server when you can") for text in lacks)
         if self._last_good_error is not None:
             notices.append(Notice(f"last-good copy cannot be written: {self._last_good_error}", "make room or mend it"))
         if self.updater.frozen:
@@ -276,8 +329,11 @@ class Runtime:
 
     # --- the end ------------------------------------------------------------------------------
 
-    async def stop(self) -> None:
-        """Stop following, discard what is being built, close every object and source."""
+    async def stop(self, held_s: float = HELD_S) -> None:
+        """Stop following, discard what is being built, close every object and source.
+
+        Objects that somebody holds are waited for, at most `held_s`.
+        """
         self._stopping = True
         self._phase(Phase.STOPPING)
         for task in self._tasks:
@@ -286,7 +342,7 @@ class Runtime:
         self._tasks.clear()
         if not await self._dispatcher.drain(LISTENERS_LIMIT_S):
             logger.warning("stopped while listeners were still busy; what they had not heard is dropped")
-        await self._scope.close()
+        await self._scope.close(held_s)
         await self._close_sources()
 
     async def _close_sources(self) -> None:

@@ -13,8 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from immutables import Map
 
@@ -22,6 +23,7 @@ from herz.app.events import Applied, Rejected
 from herz.app.feed import Feed, Refusal, layers_of
 from herz.app.models import Models
 from herz.errors import BuildError, HerzError
+from herz.formats.pace import EDIT_S, Pace, uncollected
 from herz.live.dispatcher import Dispatcher
 from herz.live.refresh import Refresh
 from herz.live.scope import Scope
@@ -30,13 +32,15 @@ from herz.merge.diff import Drift, counted
 from herz.model.document import Batch, Document, Event, Progress, Reset, Revision, replay
 from herz.model.layer import Layer
 from herz.model.snapshot import Snapshot
-from herz.sources.base import Failed, Item
+from herz.sources.base import Failed, Item, Remote
 from herz.watch.backoff import delay_s
 
 logger = logging.getLogger("herz")
 
 FOLD: Final = 256
 """Revisions of one source that one rebuilding of objects covers at most."""
+FEW: Final = 256
+"""Events of one update up to which few objects are made."""
 QUEUE: Final = 1024
 """Items that wait at most; then sources are not asked for more."""
 
@@ -46,8 +50,7 @@ RECENT_EVENTS: Final = 4_096
 """and changed leaves in them: each keeps its part of a tree alive, which the collector then has to look through."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """One revision of a proposal: the composition after it and the leaves that it changed."""
 
     revision: Revision
@@ -56,14 +59,15 @@ class _Step:
     events: Sequence[Event]
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposal:
+class _Proposal(NamedTuple):
     """What might be put in force: a document for some feeds, in place of the accepted ones."""
 
     documents: dict[int, Document]
     steps: Callable[[], list[_Step]]
     waits: Document | None = None
     """What stays refused: the source's whole document, where only its last revision is proposed."""
+    small: bool = False
+    """Whether few events are all there is: then keeping the collector away would cost more than it saves."""
 
 
 class Updater:
@@ -87,7 +91,7 @@ class Updater:
         self._remembered = 0
         self.refreshes: deque[tuple[Refresh, float]] = deque(maxlen=64)
         """The last refreshes, each with the milliseconds that merging took before it."""
-        self.epoch = 0
+        self.epoch = int(any(feed.rewound for feed in feeds))
         self.generation = 1
         self.rejected = 0
         self.frozen = False
@@ -127,17 +131,20 @@ class Updater:
 
     async def run(self) -> None:
         """Take items until cancelled."""
+        pause = Pace()
         while True:
             if not self._items:
                 self._arrived.clear()
                 try:
-                    await asyncio.wait_for(self._arrived.wait(), self._until_retry())
+                    async with asyncio.timeout(self._until_retry()):
+                        await self._arrived.wait()
                 except TimeoutError:
                     await self._thawed.wait()
                     await self._retry()
                     continue
             await self._thawed.wait()
             await self._take()
+            pause()  # after the change is in force: readers go first before the next
 
     async def _take(self) -> None:
         feed, item = self._items.popleft()
@@ -146,15 +153,19 @@ class Updater:
             if isinstance(item, Failed):
                 await self._failed(feed, item)
             elif isinstance(item, Progress):
-                feed.failure = None
+                feed.mended()
             else:
                 items: list[Batch | Reset] = [item]
+                # While something is refused the whole document is tried, which is one step: it must be one revision's.
+                fold = 1 if any(other.refused is not None for other in self.feeds) else FOLD
                 while (
-                    self._items and taken < FOLD and self._items[0][0] is feed and isinstance(self._items[0][1], Batch)
+                    self._items and taken < fold and self._items[0][0] is feed and isinstance(self._items[0][1], Batch)
                 ):
                     items.append(self._items.popleft()[1])  # type: ignore[arg-type]  # just looked at
                     taken += 1
-                feed.failure, item = None, items[-1]
+                feed.mended()
+                self.epoch += isinstance(item, Reset) and _rewound(feed, item)
+                item = items[-1]
                 await self._apply(feed, items)
         except Exception as error:  # nothing of this item can be kept for another try: only the next one helps
             self._unusable(feed, item, _internal(feed, error, remedy="the next change is taken as usual"))
@@ -165,6 +176,9 @@ class Updater:
             feed.handled = _revision(item, feed.handled)
             async with feed.moved:
                 feed.moved.notify_all()
+            if not isinstance(item, Batch | Reset):  # who waits for a revision of those was told
+                with self.published:
+                    self.published.notify_all()
 
     def _unusable(self, feed: Feed, item: Item, error: BuildError) -> None:
         revision = _revision(item, feed.handled)
@@ -172,9 +186,10 @@ class Updater:
         self._reject(feed, revision, error)
 
     async def _failed(self, feed: Feed, failed: Failed) -> None:
-        known, text = feed.failure, str(failed.error)  # one that cannot be printed must not get into health
+        text = str(failed.error)  # one that cannot be printed must not get into health
         feed.failure = failed
-        if known is None or str(known.error) != text:
+        if feed.told != text:
+            feed.told = text
             self._reject(feed, failed.revision, failed.error)
 
     def _reject(self, feed: Feed, revision: Revision, error: HerzError) -> None:
@@ -210,17 +225,18 @@ class Updater:
         """What to try, best first."""
         index = self.feeds.index(feed)
         document, reset = items[-1].document, any(isinstance(item, Reset) and item.reason for item in items)
-        others = {
-            at: other.refused.document
-            for at, other in enumerate(self.feeds)
-            if other is not feed and other.refused is not None
-        }
+        others: dict[int, Document] = {}
+        for at, other in enumerate(self.feeds):
+            if other.refused is not None and other is not feed:
+                others[at] = other.refused.document
         if others:
             everything = {index: document, **others}
             yield _Proposal(everything, lambda: [self._whole(everything, _revision(items[-1]), reset)])
         alone = {index: document}
-        if feed.refused is None and all(isinstance(item, Batch) for item in items):
-            yield _Proposal(alone, lambda: self._steps(index, items))  # type: ignore[arg-type]  # just looked at
+        batches = [item for item in items if isinstance(item, Batch)]
+        if feed.refused is None and len(batches) == len(items):
+            small = sum([len(batch.events) for batch in batches]) <= FEW
+            yield _Proposal(alone, lambda: self._steps(index, batches), small=small)
         else:
             yield _Proposal(alone, lambda: [self._whole(alone, _revision(items[-1]), reset)])
         if feed.refused is not None and feed.keyed and len(items) == 1 and isinstance(items[0], Batch):
@@ -252,8 +268,11 @@ class Updater:
         return steps
 
     async def _put_in_force(self, feed: Feed, proposal: _Proposal) -> None:
-        started = time.perf_counter()
-        steps = proposal.steps()
+        started, pause = time.perf_counter(), Pace(EDIT_S)
+        uninterrupted = nullcontext if proposal.small else uncollected
+        with uninterrupted():
+            steps = proposal.steps()
+        pause()
         generation = self.generation + len(steps)
         composition = steps[-1].composition
         events = steps[0].events if len(steps) == 1 else [event for step in steps for event in step.events]
@@ -267,19 +286,23 @@ class Updater:
         drift, applied, number = self._drift, [], self.generation
         for step in steps:
             number += 1
-            counting, drift = counted(step.events, self._models.kind_of, drift)
+            with uninterrupted():
+                counting, drift = counted(step.events, self._models.kind_of, drift, pause)
             applied.append(
                 Applied(
                     feed.name,
                     step.revision,
                     number,
                     step.reset,
-                    tuple(counting),
-                    step.composition,
+                    len(counting),
+                    (tuple(counting), step.composition),
                     feed.source.origin.name,
+                    self.epoch,
                 )
             )
+        pause()
         prepared = await self._scope.prepare(snapshot, events)
+        pause()
         try:
             report = await prepared.commit()
         except Exception:
@@ -289,7 +312,7 @@ class Updater:
         self.composition, self.snapshot, self.generation, self._drift = composition, snapshot, generation, drift
         for at, document in proposal.documents.items():
             accepted = self.feeds[at]
-            accepted.accepted, accepted.from_last_good = document, False
+            accepted.accepted, accepted.from_last_good, accepted.unread = document, False, False
             if proposal.waits is None:
                 accepted.refused = None
             elif accepted.refused is not None:
@@ -297,7 +320,7 @@ class Updater:
         self.refreshes.append((report, (merged - started) * 1000))
         for one in applied:
             self._remember(one)
-            if one.events or one.reset:
+            if one.count or one.reset:
                 self._dispatcher.fire("applied", one)
         self._applied()
         with self.published:
@@ -305,9 +328,9 @@ class Updater:
 
     def _remember(self, one: Applied) -> None:
         self.recent.append(one)
-        self._remembered += len(one.events)
+        self._remembered += one.count
         while len(self.recent) > RECENT or (self._remembered > RECENT_EVENTS and len(self.recent) > 1):
-            self._remembered -= len(self.recent.popleft().events)
+            self._remembered -= self.recent.popleft().count
 
     # --- refusing and trying again ------------------------------------------------------------
 
@@ -328,10 +351,16 @@ class Updater:
             if refusal is None or refusal.retry_at_s is None or refusal.retry_at_s > self._clock():
                 continue
             proposal = {index: refusal.document}
+            # Newer revisions may have been put in force without it: then it is told as of them, and marked.
+            late = refusal.document.revision > refusal.revision
+            at = max(refusal.document.revision, refusal.revision)
             try:
                 await self._put_in_force(
                     feed,
-                    _Proposal(proposal, lambda chosen=proposal, at=refusal.revision: [self._whole(chosen, at, False)]),  # type: ignore[misc]
+                    _Proposal(
+                        proposal,
+                        lambda chosen=proposal, at=at, late=late: [self._whole(chosen, at, late)],  # type: ignore[misc]
+                    ),
                 )
             except HerzError as error:
                 self._refuse(feed, refusal.document, refusal.revision, error)
@@ -344,6 +373,16 @@ def _revision(item: Item, otherwise: Revision = 0) -> Revision:
     if isinstance(item, Reset):
         return item.document.revision
     return getattr(item, "revision", otherwise)
+
+
+def _rewound(feed: Feed, reset: Reset) -> bool:
+    """Whether a new epoch begins: the place went back, perhaps behind the copy on disk that this life started from."""
+    if reset.rewound or not (feed.from_last_good and isinstance(feed.source, Remote)):
+        return reset.rewound
+    before, now = feed.accepted.revision, reset.document.revision
+    if now < before:
+        logger.critical("%s: REWOUND: at revision %s, and the last-good copy has %s", feed.name, now, before)
+    return now < before
 
 
 def _internal(feed: Feed, error: Exception, remedy: str = "it is tried again by itself") -> BuildError:

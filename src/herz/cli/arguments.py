@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from herz.app.bootstrap import Wanted
+from herz.app.wanted import Wanted
 from herz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,9 +86,19 @@ def store_options() -> argparse.ArgumentParser:
     parent.add_argument(
         "--store",
         metavar="URL",
-        help="sqlite:///FILE#APPLICATION (default: HERZ_STORE, else the only sqlite source of the configuration)",
+        help="sqlite:///FILE#APPLICATION or etcd://HOST:PORT#APPLICATION "
+        "(default: HERZ_STORE, else the only such source of the configuration)",
     )
     return parent
+
+
+def joined(argv: Sequence[str], option: str) -> list[str]:
+    """`argv` with the value of `option` put behind a `=`, for a value that begins with a dash is not an option."""
+    words = list(argv)
+    for place, word in enumerate(words[:-1]):
+        if word == option and words[place + 1].startswith("-"):
+            return [*words[:place], f"{option}={words[place + 1]}", *words[place + 2 :]]
+    return words
 
 
 def positive(text: str) -> int:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from herz.cli.arguments import sources_of, wanted_of
 from herz.cli.loading import close, existing, loaded, secrets_known
@@ -18,12 +19,18 @@ from herz.sources.store import StoreSource
 from herz.sources.urls import OPTIONAL, masked
 from herz.store.journal import Journal
 
+_STORES: Final = ("sqlite:", "etcd:", "etcd+tls:")
+"""The schemes of places that keep revisions, so that a journal can lie beside the values."""
+
 
 def store_url(arguments: argparse.Namespace) -> str:
     """The store that `--store`, HERZ_STORE or the configuration names. `UsageError` when none or several do."""
     if named := arguments.store or os.environ.get("HERZ_STORE"):
-        if not named.startswith("sqlite:"):
-            raise UsageError(f"{masked(named)} is no store", remedy="write sqlite:///FILE#APPLICATION")
+        if not named.startswith(_STORES) or (not named.startswith("sqlite:") and "#" not in named):
+            raise UsageError(
+                f"{masked(named)} is no store with an application",
+                remedy="write sqlite:///FILE#APPLICATION or etcd://HOST:PORT#APPLICATION",
+            )
         return str(named)
     found: list[str] = []
     try:
@@ -33,13 +40,14 @@ def store_url(arguments: argparse.Namespace) -> str:
     if len(found) == 1:
         return found[0]
     raise UsageError(
-        "no store is named" if not found else f"which store? The configuration has {', '.join(found)}",
+        "no store is named" if not found else f"which store? The configuration has {', '.join(map(masked, found))}",
         remedy="pass --store sqlite:///herz.db#APPLICATION, or set HERZ_STORE",
     )
 
 
 def _stores(specs: tuple[str, ...]) -> list[str]:
-    return [spec.removeprefix(OPTIONAL) for spec in specs if spec.removeprefix(OPTIONAL).startswith("sqlite:")]
+    named = (spec.removeprefix(OPTIONAL) for spec in specs)
+    return [url for url in named if url.startswith(_STORES) and "#" in url]
 
 
 @asynccontextmanager

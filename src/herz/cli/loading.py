@@ -11,8 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from herz.app.bootstrap import Loaded, Wanted, load
+from herz.app.bootstrap import Loaded, load
 from herz.app.models import Models
+from herz.app.wanted import Wanted
 from herz.cli.arguments import wanted_of
 from herz.errors import HerzError
 from herz.live.providers import Providers

@@ -13,6 +13,7 @@ from typing import Final
 from herz import __version__
 from herz.cli import accept, demo, diff, explain, fingerprint, get, history, watch
 from herz.cli import set as set_
+from herz.cli.arguments import joined
 from herz.cli.doctor import command as doctor
 from herz.cli.output import as_json, paint
 from herz.errors import HerzError, UsageError
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     top = parser()
     try:
-        arguments = top.parse_args(argv)
+        arguments = top.parse_args(joined(sys.argv[1:] if argv is None else argv, "--etcd-args"))
         if arguments.command is None:
             top.print_help(sys.stderr)
             return USAGE

@@ -9,10 +9,13 @@ from pathlib import PurePath
 from typing import Any, Final, Protocol, cast
 
 from herz.errors import DocumentTooLarge, UsageError
+from herz.formats.difference import Edit
 from herz.formats.fault import DEFAULT, Fault, Limits, line_at
 from herz.formats.incremental import redecoded
-from herz.formats.pieces import LARGE, Piece, Run, Uncut
+from herz.formats.pace import EDIT_S, Pace, Pause, onward
+from herz.formats.pieces import LARGE, Piece, Run, Runs, Uncut
 from herz.formats.settle import Unsettled
+from herz.formats.text import Text
 from herz.formats.written import Lines, LineTable
 from herz.model.document import NO_EVENTS, Event
 from herz.model.key import Path
@@ -49,7 +52,9 @@ class _Format(Protocol):
 
 
 class _Cuttable(Protocol):
-    def reload(self, data: bytes, limits: Limits, pieces: Iterable[Piece]) -> tuple[dict[str, Any], list[Run]]: ...
+    def reload(
+        self, data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause
+    ) -> tuple[dict[str, Any], Runs]: ...
 
 
 class _Notes:
@@ -57,7 +62,7 @@ class _Notes:
 
     __slots__ = ("lines", "runs", "uncut")
 
-    def __init__(self, runs: list[Run] | None = None) -> None:
+    def __init__(self, runs: Runs | None = None) -> None:
         self.lines: Lines | None = None
         self.runs = runs
         self.uncut = False
@@ -67,16 +72,21 @@ class _Notes:
 class Decoded:
     """A document's bytes and the tree they hold; it never changes.
 
-    `references` is whether `${` occurs in it. `data` is without a byte order mark.
+    `references` is whether `${` occurs in it.
     """
 
     tree: Tree = field(repr=False)
     references: bool
     name: str
     format: str
-    data: bytes = field(repr=False)
+    _text: Text = field(repr=False)
     limits: Limits = field(default=DEFAULT, repr=False)
     _notes: _Notes = field(default_factory=_Notes, repr=False)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes without a byte order mark; those of a superseded document take some milliseconds."""
+        return self._text.data
 
     def locate(self, path: Path) -> int | None:
         """The line, from 1, that the key `path` is written on; None when it is not in the document.
@@ -89,12 +99,13 @@ class Decoded:
         """The lines of all keys; computed once, when first asked for."""
         found = self._notes.lines
         if found is None:
-            table = _module(self.format).lines(self.data, self.limits) if self.data.strip() else {}
+            data = self.data
+            table = _module(self.format).lines(data, self.limits) if data.strip() else {}
             found = self._notes.lines = Lines(table)
         return found
 
     def prepare(self) -> None:
-        """Find the pieces of the document now, so that the first change need not: some 20 ms for 2 MB."""
+        """Find the pieces of the document now, so that the first change need not: some 30 ms for 2 MB, with pauses."""
         _runs(self)
 
 
@@ -103,16 +114,16 @@ def decode(data: bytes, format: str, *, name: str, limits: Limits = DEFAULT, yie
 
     Raises `DocumentMalformed`, `DuplicateKey`, `KeyConflict` or `DocumentTooLarge`, with `name:line` as the
     place. A UTF-8 byte order mark is dropped; an empty document is an empty tree. `yielding` decodes piece
-    by piece, so that no call holds the GIL for long while other threads serve; it takes about twice as long.
+    by piece, with pauses in which other threads go first; it takes about twice as long.
     """
     if format not in FORMATS:
         raise UsageError(f"format {format!r} is not known", remedy=f"use one of {', '.join(FORMATS)}")
     data = _admitted(data, name, limits)
-    runs: list[Run] | None = None
+    runs: Runs | None = None
     tree: Tree | None = None
     if format in _CUTTABLE and (yielding or format == "yaml") and len(data) > LARGE:
         try:
-            tree, runs = _reloaded(data, format, limits)
+            tree, runs = _reloaded(data, format, limits, Pace() if yielding else onward)
         except (Uncut, Unsettled, Fault):
             tree = None  # read as a whole, it is either in order or described better
     if tree is None:
@@ -124,7 +135,7 @@ def decode(data: bytes, format: str, *, name: str, limits: Limits = DEFAULT, yie
             raise DocumentTooLarge(
                 "nested too deep for the calling thread's stack", where=name, remedy="flatten the document"
             ) from None
-    return Decoded(tree, _has_references(data), name, format, data, limits, _Notes(runs))
+    return Decoded(tree, _has_references(data), name, format, Text(data), limits, _Notes(runs))
 
 
 def redecode(previous: Decoded, data: bytes) -> tuple[Decoded, tuple[Event, ...] | None]:
@@ -133,9 +144,13 @@ def redecode(previous: Decoded, data: bytes) -> tuple[Decoded, tuple[Event, ...]
     The result is what `decode` gives, and shares with `previous` what did not change. The events are None
     when the whole document had to be decoded: then compare the trees. Raises what `decode` raises.
     """
-    data = _admitted(data, previous.name, previous.limits)
-    if data == previous.data:
+    pause = Pace(EDIT_S)
+    data, old = _sized(data, previous.name, previous.limits), previous.data
+    edit = Edit.between(old, data)
+    if edit.start == len(old) == len(data):
         return previous, NO_EVENTS
+    if not edit.keeps_text(old, data):
+        _admitted(data, previous.name, previous.limits)  # says where
     runs = _runs(previous)
     if runs is not None:
         format, limits = previous.format, previous.limits
@@ -143,23 +158,25 @@ def redecode(previous: Decoded, data: bytes) -> tuple[Decoded, tuple[Event, ...]
         def decoder(part: bytes, run: Run, size: int) -> tuple[dict[str, Any], list[str]]:
             return _members(format, part, run, size, limits)
 
-        found = redecoded(previous.tree, previous.data, data, runs, decoder)
+        found = redecoded(previous.tree, old, data, edit, runs, decoder, pause)
         if found is not None:
-            tree, events, moved = found
-            decoded = Decoded(tree, _has_references(data), previous.name, format, data, limits, _Notes(moved))
-            return decoded, events
-    return decode(data, previous.format, name=previous.name, limits=previous.limits, yielding=True), None
+            text = previous._text.edited(data, edit.start, edit.end)
+            if previous.references:
+                references = _has_references(data)
+            else:
+                references = b"${" in data[max(edit.start - 1, 0) : edit.stop + 1]
+            return (
+                Decoded(found.tree, references, previous.name, format, text, limits, _Notes(found.runs)),
+                found.events,
+            )
+    decoded = decode(data, previous.format, name=previous.name, limits=previous.limits, yielding=True)
+    previous._text.supersede()
+    return decoded, None
 
 
 def _admitted(data: bytes, name: str, limits: Limits) -> bytes:
     """`data` without a byte order mark, once it is known to be small enough and UTF-8."""
-    if len(data) > limits.max_bytes:
-        raise DocumentTooLarge(
-            f"the document has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}",
-            where=name,
-            remedy="split it, or raise herz.config.limits.max-bytes",
-        )
-    data = data.removeprefix(_BOM)
+    data = _sized(data, name, limits)
     if not data.isascii():
         try:
             data.decode()
@@ -169,6 +186,17 @@ def _admitted(data: bytes, name: str, limits: Limits) -> bytes:
             what = f"not UTF-8: byte 0x{data[error.start]:02x} at byte {column} of the line"
             raise Fault(what, line, remedy="save the file as UTF-8").error(name) from None
     return data
+
+
+def _sized(data: bytes, name: str, limits: Limits) -> bytes:
+    """`data` without a byte order mark, once it is known to be small enough."""
+    if len(data) > limits.max_bytes:
+        raise DocumentTooLarge(
+            f"the document has {len(data):,} bytes, more than the limit of {limits.max_bytes:,}",
+            where=name,
+            remedy="split it, or raise herz.config.limits.max-bytes",
+        )
+    return data.removeprefix(_BOM)
 
 
 def _has_references(data: bytes) -> bool:
@@ -182,8 +210,8 @@ def _module(format: str) -> _Format:
     return cast(_Format, import_module(f"herz.formats.{format}"))
 
 
-def _reloaded(data: bytes, format: str, limits: Limits) -> tuple[dict[str, Any], list[Run]]:
-    return cast(_Cuttable, _module(format)).reload(data, limits, _cut(data, format, limits))
+def _reloaded(data: bytes, format: str, limits: Limits, pause: Pause) -> tuple[dict[str, Any], Runs]:
+    return cast(_Cuttable, _module(format)).reload(data, limits, _cut(data, format, limits), pause)
 
 
 def _cut(data: bytes, format: str, limits: Limits) -> Iterator[Piece]:
@@ -194,13 +222,14 @@ def _cut(data: bytes, format: str, limits: Limits) -> Iterator[Piece]:
     return cut(data, limits)
 
 
-def _runs(decoded: Decoded) -> list[Run] | None:
+def _runs(decoded: Decoded) -> Runs | None:
     """Where the pieces of a document are; None when it cannot be cut."""
     notes = decoded._notes
     if notes.runs is None and not notes.uncut:
-        if decoded.format in _CUTTABLE and decoded.data.strip():
+        data = decoded.data
+        if decoded.format in _CUTTABLE and data.strip():
             try:
-                notes.runs = _reloaded(decoded.data, decoded.format, decoded.limits)[1]
+                notes.runs = _reloaded(data, decoded.format, decoded.limits, Pace())[1]
             except (Uncut, Unsettled, Fault):
                 notes.uncut = True
         else:

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 _BLOCK: Final = 64 * 1024
+
+
+class Edit(NamedTuple):
+    """What differs between two versions: the old one from byte `start` to `end`, the new one from there to `stop`."""
+
+    start: int
+    end: int
+    stop: int
+
+    @classmethod
+    def between(cls, old: bytes, new: bytes) -> Edit:
+        """The shortest edit that makes `new` of `old`."""
+        start = common_prefix(old, new)
+        same = common_suffix(old, new, min(len(old), len(new)) - start)
+        return cls(start, len(old) - same, len(new) - same)
+
+    def keeps_text(self, old: bytes, new: bytes) -> bool:
+        """Whether `new` is UTF-8, as `old` is: to be looked at are the characters that the edit touches."""
+        start, end = self.start, self.end
+        while start < len(old) and old[start] & 0xC0 == 0x80:  # within a character, whose first byte is before it
+            start -= 1
+        while end < len(old) and old[end] & 0xC0 == 0x80:
+            end += 1
+        try:
+            new[start : self.stop + end - self.end].decode()
+        except UnicodeDecodeError:
+            return False
+        return True
 
 
 def common_prefix(a: bytes, b: bytes) -> int:
     """How many bytes `a` and `b` begin alike: block by block, then by halving within the block that differs."""
     end = min(len(a), len(b))
-    low = 0
+    low, view = 0, memoryview(a)
     while low < end:
         high = min(low + _BLOCK, end)
-        if not b.startswith(a[low:high], low):
+        if not b.startswith(view[low:high], low):
             break
         low = high
     else:
@@ -29,10 +57,10 @@ def common_prefix(a: bytes, b: bytes) -> int:
 
 def common_suffix(a: bytes, b: bytes, limit: int) -> int:
     """How many bytes, at most `limit`, `a` and `b` end alike."""
-    low = 0
+    low, view = 0, memoryview(a)
     while low < limit:
         high = min(low + _BLOCK, limit)
-        if not b.endswith(a[len(a) - high : len(a) - low], 0, len(b) - low):
+        if not b.endswith(view[len(a) - high : len(a) - low], 0, len(b) - low):
             break
         low = high
     else:

@@ -7,12 +7,12 @@ not (a new key that merges with something elsewhere, a table that becomes empty)
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from herz.formats.difference import common_prefix, common_suffix
-from herz.formats.pieces import LARGE, Run, Uncut
+from herz.formats.difference import Edit
+from herz.formats.pace import Pause, onward
+from herz.formats.pieces import LARGE, Run, Runs, Uncut
 from herz.formats.written import segments
 from herz.model.document import Event
 from herz.model.key import Path
@@ -22,47 +22,45 @@ Decoder: TypeAlias = Callable[[bytes, Run, int], tuple[dict[str, Any], list[str]
 """(bytes, where they are, size of the document) → the members settled, their names as written. `Uncut` when unsure."""
 
 
-def redecoded(
-    tree: Tree, old: bytes, new: bytes, runs: list[Run], decoder: Decoder
-) -> tuple[Tree, tuple[Event, ...], list[Run] | None] | None:
-    """The tree, the leaf events (removals first) and the runs of `new`, or None when it has to be decoded in full.
+class Redecoded(NamedTuple):
+    """The new tree, the leaf events (removals first), and the new runs; None when they have to be found again."""
 
-    `tree` and `runs` are those of `old`. The runs may come back as None: they have to be made again.
-    """
-    start = common_prefix(old, new)
-    end = len(old) - common_suffix(old, new, min(len(old), len(new)) - start)
-    first = max(bisect_right(runs, start, key=_start) - 1, 0)
-    last = first
-    while last < len(runs) and runs[last].end < end:
-        last += 1
-    if last >= len(runs) or runs[first].start > start:
+    tree: Tree
+    events: tuple[Event, ...]
+    runs: Runs | None
+
+
+def redecoded(
+    tree: Tree, old: bytes, new: bytes, edit: Edit, runs: Runs, decoder: Decoder, pause: Pause = onward
+) -> Redecoded | None:
+    """What `new` makes of `tree` and `runs`, which are those of `old`; None when it has to be decoded in full."""
+    start, end = edit.start, edit.end
+    found = runs.around(start, end)
+    if found is None:
         return None
+    first, last = found
     begin, stop, path, indent = runs[first]
     stop = runs[last].end
     growth = len(new) - len(old)
     size = stop - begin + growth
-    if size > 4 * LARGE or stop - begin > 4 * LARGE or any(run.path != path for run in runs[first : last + 1]):
+    if size > 4 * LARGE or stop - begin > 4 * LARGE:
         return None
+    pause()
     try:
         before, names = decoder(old[begin:stop], Run(begin, stop, path, indent), len(old))
+        pause()
         after, new_names = decoder(new[begin : begin + size], Run(begin, begin + size, path, indent), len(new))
     except Uncut:
         return None
+    pause()
     present = set(names)
     if any(lookup(tree, (*path, *segments(name))) is not ABSENT for name in new_names if name not in present):
         return None  # written twice, or merged with a table that is written elsewhere
     changed = _applied(tree, before, after, path)
     if changed is None:
         return None
-    moved: list[Run] | None = None
-    if size <= LARGE:
-        later = [Run(run.start + growth, run.end + growth, run.path, run.indent) for run in runs[last + 1 :]]
-        moved = [*runs[:first], Run(begin, begin + size, path, indent), *later]
-    return (*changed, moved)
-
-
-def _start(run: Run) -> int:
-    return run.start
+    moved = runs.joined(first, last, growth) if size <= LARGE else None
+    return Redecoded(*changed, moved)
 
 
 def _applied(

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import repeat
+from itertools import accumulate, islice
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from herz.formats.fault import Fault, Limits, line_at, too_deep
 from herz.formats.numbered import numbered, on_one_line
-from herz.formats.pieces import Piece, Run, Uncut, assembled
+from herz.formats.pace import Pause
+from herz.formats.pieces import Piece, Runs, Uncut, assembled
 from herz.formats.settle import Unsettled, settle
 from herz.formats.written import LineTable, Member, Table, build
 from herz.model.number import LARGEST_EXACT, number
@@ -43,6 +44,8 @@ def _ordinary() -> msgspec.json.Decoder[dict[str, Any]]:
 _ORDINARY: Final = _ordinary()
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _TOKEN: Final = re.compile(rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+)', re.DOTALL)
+_KEY: Final = b"\0"  # a byte that no JSON text holds
+_NO_MARK: Final = bytes(set(range(256)) - set(_KEY + b"\n"))
 _BEFORE_COLON: Final = (b" :", b"\t:", b"\n:", b"\r:")
 
 
@@ -92,7 +95,7 @@ def members(data: bytes) -> tuple[dict[str, Any], bool]:
     return found, False
 
 
-def reload(data: bytes, limits: Limits, pieces: Iterable[Piece]) -> tuple[dict[str, Any], list[Run]]:
+def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], Runs]:
     """As `decode`, from the document's `pieces`, so that no call takes long; and where they are.
 
     `Uncut` or `Unsettled` when that is not to be had, or not without a fault.
@@ -105,9 +108,10 @@ def reload(data: bytes, limits: Limits, pieces: Iterable[Piece]) -> tuple[dict[s
             ordinary = ordinary and piece.ordinary
             yield piece
 
-    raw, runs = assembled(seen())
-    judged = ordinary and max((len(run.path) for run in runs), default=0) + _ORDINARY_DEPTH <= limits.max_depth
-    check = settle(raw, limits, braces=_count(data, b"{") if judged else None)
+    raw, runs = assembled(seen(), pause)
+    judged = ordinary and runs.depth() + _ORDINARY_DEPTH <= limits.max_depth
+    check = settle(raw, limits, braces=_count(data, b"{") if judged else None, pause=pause)
+    pause()
     if check.large_float or not unambiguous(data, check.entries):
         raise Unsettled("floats or keys")
     return raw, runs
@@ -165,15 +169,24 @@ def lines(data: bytes, limits: Limits) -> LineTable:
     """The line of every key of a document that `decode` took."""
     if b"\n" not in data.strip():
         return on_one_line(decode(data, limits), line_at(data, len(data) - len(data.lstrip())))
-    numbers: list[int] = []
-    if _count(data, b":") == _count(data, b'":'):  # at most one for each key, and when as many, then exactly one
-        for place, line in enumerate(data.split(b"\n"), 1):
-            if found := line.count(b'":'):
-                numbers.extend(repeat(place, found))
-        found_lines = numbered(_PLAIN.decode(data), numbers)
-        if found_lines is not None:
-            return found_lines
+    if b'\\":' not in data:  # then every quote in front of a colon is the end of a key
+        found = numbered(_PLAIN.decode(data), _key_lines(data))
+        if found is not None:
+            return found
     return build(written(data, limits), limits)[1]
+
+
+def _key_lines(data: bytes) -> list[int]:
+    """The line of every key that has its colon right behind it, in order."""
+    numbers: list[int] = []
+    line, start = 1, 0
+    while start < len(data):
+        end = data.find(b"\n", start + (1 << 20)) + 1 or len(data)
+        marks = data[start:end].replace(b'":', _KEY).translate(None, _NO_MARK)  # such as KEY KEY LF KEY LF LF
+        *before, rest = marks.split(_KEY)
+        numbers.extend(islice(accumulate(map(len, before), initial=line), 1, None))
+        line, start = (numbers[-1] if before else line) + len(rest), end
+    return numbers
 
 
 def _exact(data: bytes) -> Any:

@@ -14,6 +14,7 @@ from operator import is_
 from typing import Any, Final, NamedTuple
 
 from herz.formats.fault import Fault, Limits
+from herz.formats.pace import Pause, onward
 from herz.formats.written import segments
 from herz.model.key import relaxed
 from herz.model.number import LARGEST_EXACT, WrittenFloat
@@ -34,7 +35,9 @@ class Settled(NamedTuple):
     large_float: bool
 
 
-def settle(root: dict[str, Any], limits: Limits, depth: int = 1, *, braces: int | None = None) -> Settled:
+def settle(
+    root: dict[str, Any], limits: Limits, depth: int = 1, *, braces: int | None = None, pause: Pause = onward
+) -> Settled:
     """Check and expand `root`, a table at `depth`, in place.
 
     Afterwards no key of a table outside of lists holds a dot or a bracket, no table has two spellings of
@@ -58,10 +61,12 @@ def settle(root: dict[str, Any], limits: Limits, depth: int = 1, *, braces: int 
                 entries -= sum(map(_expand, batch))
                 braces = None if braces is None else sys.maxsize
             if braces is None:
-                large |= _values(chain.from_iterable(map(dict.values, batch)), deeper, below)
+                large |= _values(chain.from_iterable(map(dict.values, batch)), deeper, below, pause)
+            pause()
         if braces is not None and seen < braces:
             for batch in _batches(tables):
                 deeper.extend(filter(_IS_TABLE, chain.from_iterable(map(dict.values, batch))))
+                pause()
         for node in inner:
             values: Iterable[Any] = node
             if type(node) is dict:
@@ -69,7 +74,7 @@ def settle(root: dict[str, Any], limits: Limits, depth: int = 1, *, braces: int 
                 values = node.values()
                 if any(type(name) is not str for name in node):
                     raise Unsettled("name")
-            large |= _values(values, below, below)
+            large |= _values(values, below, below, pause)
         tables, inner, depth = deeper, below, depth + 1
     return Settled(entries, large)
 
@@ -90,7 +95,7 @@ def _batches(tables: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def _values(values: Iterable[Any], tables: list[Any], lists: list[Any]) -> bool:
+def _values(values: Iterable[Any], tables: list[Any], lists: list[Any], pause: Pause) -> bool:
     """Sort out the tables and lists among `values`; True when there is a float beyond the exact ones, or no number."""
     walker = iter(values)
     large = False
@@ -106,6 +111,7 @@ def _values(values: Iterable[Any], tables: list[Any], lists: list[Any]) -> bool:
             tables.extend(compress(part, map(is_, kinds, repeat(dict))))
         if list in present:
             lists.extend(compress(part, map(is_, kinds, repeat(list))))
+        pause()
     return large
 
 

@@ -14,7 +14,8 @@ import ryaml
 
 from herz.formats.fault import Fault, Limits
 from herz.formats.numbered import numbered
-from herz.formats.pieces import Piece, Run, Uncut, assembled
+from herz.formats.pace import Pause
+from herz.formats.pieces import Piece, Runs, Uncut, assembled
 from herz.formats.settle import Unsettled, settle
 from herz.formats.written import LineTable, build, plain
 from herz.formats.yaml_compose import written
@@ -80,13 +81,13 @@ def members(data: bytes, limits: Limits) -> dict[str, Any]:
         raise Uncut from None
 
 
-def reload(data: bytes, limits: Limits, pieces: Iterable[Piece]) -> tuple[dict[str, Any], list[Run]]:
+def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], Runs]:
     """As `decode`, from the document's `pieces`, so that no call takes long; and where they are.
 
     `Uncut` or `Unsettled` when that is not to be had, or not without a fault.
     """
-    raw, runs = assembled(pieces)
-    settle(raw, limits)
+    raw, runs = assembled(pieces, pause)
+    settle(raw, limits, pause=pause)
     return raw, runs
 
 

@@ -1,14 +1,13 @@
 """Delivery apart from the firing thread: one ordered queue per listener.
 
-A listener that is slow or hangs holds up its own queue and nothing else. Queues are unbounded on
-purpose: a bound must either drop, and a configuration change must not be lost, or make the firing
-thread wait, and then one slow listener harms all the others. A queue that grows says so in the log,
-at 1,000 events and at each doubling, and `Registration.backlog` tells its length.
+A listener that is slow or hangs holds up its own queue and nothing else: the firing thread never waits. A queue that
+grows says so in the log, at 1,000 events and at each doubling, and `Registration.backlog` tells its length. It is
+bounded for events that can stand for all before them: when `MOST` wait, the newest one is asked for its
+`whole()`, which takes the place of all of them. Other events are never dropped.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import logging
@@ -19,13 +18,21 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from herz.errors import NotRunning
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
 BACKLOG_WARNING = 1_000
+COMPACT_FROM = 64
+"""Events that wait as they are; those that come behind them are told to `compact()` themselves, if they can."""
+
+MOST = 16_384
+"""Events that wait at most for one listener, where the newest can stand for all of them."""
 
 Report = Callable[[str, Any, Any, BaseException], None]
 
@@ -70,18 +77,38 @@ class Mailbox:
 
     def put(self, event: Any) -> None:
         """Queue one event; handled after all that were put before by the same thread."""
+        if len(self._pending) >= MOST and (whole := getattr(event, "whole", None)) is not None:
+            event = self._folded(whole())
         self._pending.append(event)
         if not self._awake:
             self._awake = True
             self._wake()
+        if len(self._pending) > COMPACT_FROM and (compact := getattr(event, "compact", None)) is not None:
+            compact()
         if len(self._pending) >= self._warn_at:
             self._warn_at *= 2
             logger.warning(
-                "listener %r of %r is %d events behind; none is dropped, memory grows until it catches up",
+                "listener %r of %r is %d events behind; it harms nobody, but memory grows until it catches up",
                 self.listener,
                 self.name,
                 len(self._pending),
             )
+
+    def _folded(self, event: Any) -> Any:
+        """Drop what waits in favour of `event`, which stands for all of it."""
+        folded = 0
+        while (item := self._next()) is not None:
+            if type(item[0]) is _Marker:
+                item[0].reach()
+            else:
+                folded += 1
+        logger.warning(
+            "listener %r of %r was too slow: one event that is marked as a reset stands for %d",
+            self.listener,
+            self.name,
+            folded + 1,
+        )
+        return event
 
     def mark(self) -> Future[None]:
         """Done once everything put before has been handled, cancelled or given up."""
@@ -169,7 +196,12 @@ class ThreadMailbox(Mailbox):
             )
             if self._thread.setdefault("thread", thread) is thread:  # one of several firing threads
                 weakref.finalize(self, self._bell.put, True).atexit = False
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter ends: from Python 3.12 on there are no new threads then
+                    self._thread.clear()
+                    self.handle()
+                    return
         self._bell.put(True)
 
     def leave(self) -> None:
@@ -245,6 +277,8 @@ class LoopMailbox(Mailbox):
             self._task = self.loop.create_task(self._handle(), name=f"herz listener {self.name}", context=self._context)
 
     async def _handle(self) -> None:
+        import asyncio
+
         task = asyncio.current_task()
         try:
             while True:

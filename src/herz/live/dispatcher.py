@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -11,12 +10,15 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_all
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from herz.errors import NotRunning, UsageError
 from herz.live.audience import UNSET, Audience, Call, Gate, newest, retire, silence
 from herz.live.delivery import LoopMailbox, Mailbox, ThreadMailbox, after_fork
 from herz.live.registration import Listener, Registration
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,8 @@ class Dispatcher:
     def _mailbox(
         self, name: str, listener: Listener, queue: bool, loop: asyncio.AbstractEventLoop | None
     ) -> Mailbox | None:
+        import asyncio
+
         if loop is None and not is_async(listener):
             return ThreadMailbox(name, listener, self._report) if queue else None
         if loop is None:
@@ -208,6 +212,8 @@ class Dispatcher:
 
     async def drain(self, timeout_s: float | None = None) -> bool:
         """Whether, within `timeout_s` seconds, all queued before this call has been handled."""
+        import asyncio
+
         marks = [asyncio.wrap_future(mark) for mark in self._marks()]
         if not marks:
             return True
@@ -231,6 +237,8 @@ class Dispatcher:
         return self._cancel_all("the dispatcher was closed") == 0 and in_time
 
     def _begin_to_close(self) -> list[Future[None]]:
+        import asyncio
+
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:

@@ -6,27 +6,27 @@ reentrant, for the collector may end somebody's pin while we hold it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from herz.errors import UsageError
 from herz.live.generation import Instance, Objects, State
 from herz.live.pinning import Lease, Pin
 from herz.live.runner import Runner, settled
 
+if TYPE_CHECKING:
+    import asyncio
+
 AT_ONCE: Final = float("-inf")
 """As the moment of leaving: every limit is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """Something about the life of objects that an operator should hear of.
 
     `kind`: `overrun` (held beyond `drain_s`; `holders` says by whom), `given-up` (too many generations alive),
@@ -185,6 +185,8 @@ class Draining:
 
     async def run(self) -> None:
         """Close what can be closed, until cancelled or, after `stop`, until nothing is left."""
+        import asyncio
+
         wake = asyncio.Event()
         self._loop, self._wake = asyncio.get_running_loop(), wake
         try:
@@ -201,6 +203,8 @@ class Draining:
                 self._loop = self._wake = self._deadline = None
 
     async def _sleep(self, until: float | None) -> None:
+        import asyncio
+
         assert self._wake is not None  # noqa: S101  set by the only caller
         try:
             await asyncio.wait_for(self._wake.wait(), None if until is None else max(until - self.clock(), 0.001))
@@ -272,6 +276,8 @@ class Draining:
         )
 
     async def _close(self, instance: Instance) -> None:
+        import asyncio
+
         provider = instance.provider
         try:
             with self.lock:

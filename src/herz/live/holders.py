@@ -25,7 +25,7 @@ from herz.model.tree import ABSENT, Tree, differences
 REMEMBERED: Final = 512
 """Replaced objects that are remembered, weakly; the oldest are forgotten first."""
 
-REMEMBERED_STRONGLY: Final = 8
+REMEMBERED_STRONGLY: Final = 2
 """Among them those that cannot be referred to weakly (a class with `__slots__`), which are thereby kept alive."""
 
 GRACE_S: Final = 1.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,13 @@ class LastGood:
         if self._documents is None:
             self._documents = self._read()
         return self._documents.get((origin.kind, origin.name))
+
+    def age_s(self, wall: Callable[[], float] = time.time) -> float:
+        """Seconds since the copy was written, by the machine's clock; 0 where there is none."""
+        try:
+            return max(0.0, wall() - self.path.stat().st_mtime)
+        except OSError:
+            return 0.0
 
     def check(self) -> str | None:
         """Why the copy could not be used now; None when it could, or when there is none. Says nothing in the log."""

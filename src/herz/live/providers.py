@@ -180,14 +180,26 @@ class Providers:
         """The properties that the events touch."""
         return self._index.reached(events)
 
-    def beneath(self, properties: Properties) -> frozenset[Path]:
-        """The relaxed prefixes of other models inside that of `properties`: their keys are not unknown there."""
-        own = properties.relaxed
-        return frozenset(
-            other.relaxed
-            for other in self.properties.values()
-            if len(other.relaxed) > len(own) and other.relaxed[: len(own)] == own
-        )
+    def above(self, path: Path) -> list[Properties]:
+        """The properties that are bound at `path` or above it."""
+        return self._index.above(path)
+
+    def elsewhere(self, binding: Binding[Any]) -> Callable[[Path], bool]:
+        """Tells whether another binding than `binding` reads a key, or keys below it: then it is unknown to nobody.
+
+        What stands under a prefix inside that of `binding` is left for the model that is bound there to judge.
+        """
+        depth = len(binding.path)
+
+        def known(path: Path) -> bool:
+            names = tuple(map(relaxed, path))
+            return any(
+                one.binding.reads(path) or (len(one.relaxed) > depth and names[: len(one.relaxed)] == one.relaxed)
+                for one in list(self.properties.values())
+                if one.binding is not binding
+            )
+
+        return known
 
     def knows(self, wanted: Any) -> bool:
         """Whether something provides `wanted`."""

@@ -45,6 +45,20 @@ class PrefixIndex(Generic[T]):
             node = node.children[relaxed(segment)]
         node.bound.remove(bound)
 
+    def above(self, path: Path) -> list[T]:
+        """What is bound at `path` or above it, the shortest prefix first."""
+        node = self._root
+        found = [*node.bound]
+        for segment in path:
+            if not node.children:
+                break
+            child = node.children.get(segment) or node.children.get(relaxed(segment))
+            if child is None:
+                break
+            node = child
+            found += node.bound
+        return found
+
     def reached(self, events: Iterable[Event]) -> list[T]:
         """What the events touch, each once, in the order of first touch."""
         found: dict[T, None] = {}

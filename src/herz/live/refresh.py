@@ -6,8 +6,7 @@ before. Whatever fails, the candidate is closed and the generation in force has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +14,7 @@ from herz.errors import BindingError, NotRunning, UsageError
 from herz.live.draining import AT_ONCE
 from herz.live.generation import Generation, InForce, Instance, Objects
 from herz.live.providers import Properties, Provider
-from herz.model.key import join
+from herz.model.key import Path, join
 from herz.model.snapshot import Snapshot
 from herz.model.tree import lookup, spelled
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from herz.live.scope import Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Refresh:
+class Refresh(NamedTuple):
     """What one refresh did; durations in milliseconds.
 
     `rebuilt` and `kept` name scoped objects, `bindings` the models that were replaced with their prefixes
@@ -57,19 +55,21 @@ class Rebound(NamedTuple):
     waiting: tuple[str, ...]
 
 
-def bind(properties: Properties, snapshot: Snapshot, beneath: frozenset[Any]) -> InForce:
+def bind(properties: Properties, snapshot: Snapshot, elsewhere: Callable[[Path], bool]) -> InForce:
     """A model filled from `snapshot`. `BindingError` names every key that does not fit."""
     binding, composed = properties.binding, snapshot.composed
     path = spelled(composed.tree, binding.path)
     bound = binding.bind(
-        lookup(composed.tree, path), place=composed.locate, secret=composed.secrets, elsewhere=beneath, at=path
+        lookup(composed.tree, path), place=composed.locate, secret=composed.secrets, elsewhere=elsewhere, at=path
     )
     return InForce(properties, bound, path)
 
 
-def rebind(old: InForce | None, properties: Properties, snapshot: Snapshot, beneath: frozenset[Any]) -> Rebound:
+def rebind(
+    old: InForce | None, properties: Properties, snapshot: Snapshot, elsewhere: Callable[[Path], bool]
+) -> Rebound:
     """The same, but the instance in use stays where the new one means the same, and so do restart-only fields."""
-    fresh = bind(properties, snapshot, beneath)
+    fresh = bind(properties, snapshot, elsewhere)
     unknown = fresh.bound.unknown
     if old is None:
         return Rebound(fresh, True, unknown, ())
@@ -91,14 +91,16 @@ def rebind_all(
     for properties in reached:
         before = None if old is None else old.objects.bound.get(properties.model)
         try:
-            found[properties.model] = rebind(before, properties, snapshot, scope.providers.beneath(properties))
+            found[properties.model] = rebind(
+                before, properties, snapshot, scope.providers.elsewhere(properties.binding)
+            )
         except BindingError as error:
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
     if errors:
         problems = [problem for error in errors for problem in (error.problems or (str(error),))]
-        raise BindingError("\n".join(problems), problems=problems) from errors[0]
+        raise BindingError("\n".join(problems), problems=problems, where=errors[0].where) from errors[0]
     return found
 
 
@@ -155,8 +157,8 @@ class Prepared:
             for properties in list(scope.providers.properties.values()):
                 if properties.model not in new.bound:  # declared since
                     before = old.bound.get(properties.model)
-                    beneath = scope.providers.beneath(properties)
-                    new.put(rebind(before, properties, self.generation.snapshot, beneath).one)
+                    elsewhere = scope.providers.elsewhere(properties.binding)
+                    new.put(rebind(before, properties, self.generation.snapshot, elsewhere).one)
             for provider in scope.providers.order:
                 if provider.provides in new.instances:
                     continue
@@ -231,23 +233,23 @@ class Prepared:
 
     def _report(self) -> Refresh:
         objects, generation = self.generation.objects, self.generation
-        rebuilt = tuple(dict.fromkeys(one.name for one in self._built))
+        rebuilt = tuple(dict.fromkeys([one.name for one in self._built])) if self._built else ()
         kept = objects.names
         if rebuilt:
             built = set(self._built)
             kept = tuple(one.provider.name for one in list(objects.instances.values()) if one.provider not in built)
-        bindings = tuple(
+        bindings = [
             f"{one.one.properties.name} at {one.one.properties.at or 'the root'}"
             for one in self._rebound.values()
             if one.changed
-        )
+        ]
         return Refresh(
             generation.number,
             rebuilt,
             kept,
-            bindings,
-            tuple(key for keys in generation.waiting.values() for key in keys),
-            tuple(line for lines in generation.unknown.values() for line in lines),
+            tuple(bindings),
+            tuple([key for keys in generation.waiting.values() for key in keys]),
+            tuple([line for lines in generation.unknown.values() for line in lines]),
             self._bind_ms,
             self._build_ms,
             self._swap_ms,

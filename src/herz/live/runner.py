@@ -7,16 +7,18 @@ cancelled, a thread cannot be, and is remembered by name.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from herz.errors import NotRunning
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Job:
@@ -119,7 +121,10 @@ class Runner:
                 loop.call_soon_threadsafe(job._begin, call, context)
             return job
         job = Job(name, f"thread {name!r}")
-        threading.Thread(target=context.run, args=(job.call, call), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=context.run, args=(job.call, call), name=name, daemon=True).start()
+        except RuntimeError:  # the interpreter ends: from Python 3.12 on there are no new threads then
+            context.run(job.call, call)
         return job
 
     async def run(
@@ -180,6 +185,8 @@ class Runner:
 
 async def settled(future: Future[Any], limit_s: float) -> bool:
     """Wait until `future` is done, at most `limit_s`; whether it is. Its outcome is left in it."""
+    import asyncio
+
     if future.done():
         return True
     waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -201,6 +208,8 @@ async def _awaited(call: Callable[[], Any]) -> Any:
 
 
 def _running() -> asyncio.AbstractEventLoop | None:
+    import asyncio
+
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import os
 import time
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from herz.errors import BindingError, MissingProvider, NotRunning, UsageError
 from herz.live.builder import Builder
@@ -23,6 +22,9 @@ from herz.live.refresh import Prepared, Refresh, bind, candidate, rebind_all
 from herz.live.runner import Runner
 from herz.model.document import Event
 from herz.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import asyncio
 
 X = TypeVar("X")
 D = TypeVar("D", bound=Callable[..., Any])
@@ -81,7 +83,9 @@ class Scope:
         if self.running:
             generation = self.current
             try:
-                self._put(generation, bind(properties, generation.snapshot, self.providers.beneath(properties)))
+                self._put(
+                    generation, bind(properties, generation.snapshot, self.providers.elsewhere(properties.binding))
+                )
             except BindingError:  # else every refresh would be refused for it
                 self.providers.withdraw(properties)
                 raise
@@ -249,7 +253,7 @@ class Scope:
     def _bound_late(self, generation: Generation, model: Any) -> Any:
         """A model that was declared after `generation` was published."""
         properties = self.providers.properties[model]
-        self._put(generation, bind(properties, generation.snapshot, self.providers.beneath(properties)))
+        self._put(generation, bind(properties, generation.snapshot, self.providers.elsewhere(properties.binding)))
         return generation.values[model]
 
     def _put(self, generation: Generation, one: InForce) -> None:
@@ -299,6 +303,8 @@ class Scope:
         Objects that are pinned or leased are waited for, at most `limit_s`; each close has its own limit. Nothing can
         be read afterwards.
         """
+        import asyncio
+
         if self.stopped:
             return
         self.running, self.stopped = False, True
@@ -336,6 +342,8 @@ class Scope:
             self._drain = None
 
     def _attach(self) -> None:
+        import asyncio
+
         self.runner.attach(asyncio.get_running_loop())
         self._drain = asyncio.create_task(self.draining.run(), name="herz draining")
 

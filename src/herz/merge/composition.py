@@ -25,7 +25,19 @@ class Composition:
     where there are none).
     """
 
-    __slots__ = ("_effective", "_release", "_shared", "environment", "layers", "raw", "references", "secrets", "tree")
+    __slots__ = (
+        "_covered",
+        "_effective",
+        "_made_of_secrets",
+        "_release",
+        "_shared",
+        "environment",
+        "layers",
+        "raw",
+        "references",
+        "secrets",
+        "tree",
+    )
 
     def __init__(
         self,
@@ -45,6 +57,8 @@ class Composition:
         self._effective: Fingerprint | None = None
         self._release: Fingerprint | None = None
         self._shared: Tree | None = None
+        self._covered: Tree | None = None
+        self._made_of_secrets: frozenset[Path] | None = None
 
     @classmethod
     def of(
@@ -74,7 +88,7 @@ class Composition:
             events = [Event((*mount, *event.path), event.before, event.after) for event in events]
         touched = [event.path for event in events]
         trees = trees_of(layers)
-        if len(trees) == 1 and len(trees_of(self.layers)) <= 1:
+        if len(trees) == 1 and (len(layers) == len(self.layers) == 1 or len(trees_of(self.layers)) <= 1):
             raw: Tree = trees[0]
         else:
             raw, events = patched(self.raw, trees, touched)
@@ -85,19 +99,37 @@ class Composition:
             )
         result = Composition(layers, raw, tree, references, self.environment, self.secrets)
         if self._effective is not None:
-            result._effective = self._effective.update(tree, [event.path for event in changes])
+            self._advance_effective(result, [event.path for event in changes], [event.path for event in events])
         if self._release is not None and not layers[index].local:
             self._advance_release(result, touched, [event.path for event in events])
         elif self._release is not None:
             result._release, result._shared = self._release, self._shared
         return result, changes
 
+    def _advance_effective(self, result: Composition, changed: list[Path], written: list[Path]) -> None:
+        """The effective fingerprint of `result`, from ours and the paths that changed in `tree` and in `raw`."""
+        assert self._effective is not None  # noqa: S101  asked by the only caller
+        if result.references is self.references:
+            result._made_of_secrets = self._made_of_secrets
+        before, after = self.made_of_secrets(), result.made_of_secrets()
+        if not before and not after:
+            result._covered = result.tree
+        elif self._covered is not None:
+            covered, moved = self._covered, [*changed, *(before ^ after), *after.intersection(written)]
+            for path in moved:
+                value = lookup(result.raw if path in after else result.tree, path)
+                covered = remove(covered, path) if value is ABSENT else put(covered, path, value)
+            result._covered, changed = covered, moved
+        else:
+            return
+        result._effective = self._effective.update(result._covered, changed)
+
     def _advance_release(self, result: Composition, written: list[Path], changed: list[Path]) -> None:
         """The release fingerprint of `result`, from ours, the paths a layer wrote and those that changed in `raw`."""
         assert self._release is not None  # noqa: S101  asked by the only caller
         if self._shared is self.raw and not any(tree_of(layer) for layer in result.layers if layer.local):
             result._shared, touched = result.raw, changed
-            if self._release is self._effective and result.raw is result.tree:
+            if self._release is self._effective and result._covered is result.raw:
                 result._release = result._effective
                 return
         elif self._shared is not None:
@@ -111,16 +143,31 @@ class Composition:
     def effective(self) -> Fingerprint:
         """The fingerprint of everything in force here, local layers and resolved references included."""
         if self._effective is None:
-            known = self._release if self._shared is self.tree else None
-            self._effective = known or Fingerprint.of(self.tree, self.secrets)
+            covered = self.tree
+            for path in self.made_of_secrets():
+                covered = put(covered, path, lookup(self.raw, path))
+            self._covered = covered
+            known = self._release if self._shared is covered else None
+            self._effective = known or Fingerprint.of(covered, self.secrets)
         return self._effective
+
+    def made_of_secrets(self) -> frozenset[Path]:
+        """The keys that are no secrets by name, and whose values were made from one by reference.
+
+        Fingerprints cover them as written: with the secret in them, whoever knows the rest could try guesses.
+        """
+        if self._made_of_secrets is None:
+            self._made_of_secrets = frozenset(
+                path for path in self.references.uses if not self.secrets.holds(path) and self._tainted(path, set())
+            )
+        return self._made_of_secrets
 
     def release(self) -> Fingerprint:
         """The fingerprint of the shared documents as written: the same on every instance."""
         if self._release is None:
             local = any(tree_of(layer) for layer in self.layers if layer.local)
             self._shared = merged(trees_of([layer for layer in self.layers if not layer.local])) if local else self.raw
-            if self._shared is self.tree and self._effective is not None:
+            if self._shared is self._covered and self._effective is not None:
                 self._release = self._effective
             else:
                 self._release = Fingerprint.of(self._shared, self.secrets)

@@ -24,10 +24,17 @@ announced, not with its neighbour.
 """
 
 
-def counted(events: Sequence[Event], kind_of: KindOf, drift: Drift) -> tuple[list[Event], Drift]:
-    """The events that change a meaning, their `before` the value last announced; and the drift after them."""
+def counted(
+    events: Sequence[Event], kind_of: KindOf, drift: Drift, pause: Callable[[], None] | None = None
+) -> tuple[list[Event], Drift]:
+    """The events that change a meaning, their `before` the value last announced; and the drift after them.
+
+    `pause` is called now and then, for whoever lets other threads go first.
+    """
     counting: list[Event] = []
-    for event in events:
+    for number, event in enumerate(events):
+        if pause is not None and number % 64 == 63:
+            pause()
         path, before, after = event
         if drift:
             before = drift.get(path, before)
@@ -37,7 +44,7 @@ def counted(events: Sequence[Event], kind_of: KindOf, drift: Drift) -> tuple[lis
             continue
         if drift and path in drift:
             drift = drift.delete(path)
-        counting.append(Event(path, before, after))
+        counting.append(event if before is event.before else Event(path, before, after))
     return counting, drift
 
 

@@ -3,12 +3,14 @@
 The digest of a table is defined by what it holds, not by how it was written or in which order it grew
 (`docs/fingerprint.md` states it for other implementations and gives test vectors):
 
-* Up to `BUCKET` entries: `sha256("b" + J + S)`. J is the JSON object of the leaves, keys sorted by code
-  point, no white space, numbers canonical. S is, for each sub-table in key order, the JSON string of its
-  name and its 32-byte digest.
+* Up to `BUCKET` entries: `sha256("b" + J + S)`. J is the JSON object of the leaves and the small sub-tables (up to
+  `BUCKET` entries, all leaves), keys sorted by code point, no white space, numbers canonical. S is empty when there are
+  no larger sub-tables, otherwise the JSON array of their names in order, then their 32-byte digests in that order.
 * More: `sha256("t" + D0 … D15)`, where Di digests the entries whose key's CRC-32 has the hex digit i at
   this depth (the most significant first), 32 zero bytes where there are none. After eight digits a bucket
   holds whatever is left.
+
+So a digest covers up to `BUCKET` small tables at once: one call of the encoder and one of the hash for them all.
 
 Numbers: an integral number is written as an integer, however it was written; any other with the shortest
 digits that give back the double, below 1e-5 with an exponent. A literal secret is covered only by the fact
@@ -19,16 +21,15 @@ as written.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
-import msgspec
 from immutables import Map
 
+from herz.merge.canonical import ESCAPED_MARK, canonical, encode, plain_at, plain_json
 from herz.model.key import Path
-from herz.model.number import integral
 from herz.model.secret import SecretKeys
 from herz.model.tree import ABSENT, Tree, is_table, lookup
 
@@ -37,47 +38,46 @@ BUCKET: Final = 32
 FAN_OUT: Final = 16
 DEEPEST: Final = 8
 _NOTHING: Final = bytes(32)
-_SECRET: Final = {"\u0000secret": True}
-
-_PLAIN: Final = frozenset({str, int, bool})
-"""Types whose JSON is canonical as it is."""
-_NUMERIC: Final = frozenset({str, int, bool, float})
 _TABLES: Final = frozenset({dict, Map})
-
-_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Bucket:
-    """The digest of a few entries; `entries` holds leaves as they are and sub-tables as their nodes.
+    """The digest of a few entries: leaves and small tables as they are, larger tables as their nodes.
 
-    `guarded` tells whether a leaf's name may be that of a secret, which is found out unless it is given.
+    `plain` tells that the JSON of what it holds is canonical as it is, and holds no secret; that is found out
+    unless it is given. `pieces` is that JSON, entry by entry in the order of their names: made with the first change
+    of a small table, so that the next one encodes that table and not its neighbours again.
     """
 
-    __slots__ = ("digest", "entries", "guarded")
+    __slots__ = ("digest", "entries", "pieces", "plain")
 
     def __init__(
-        self, entries: dict[str, Any], secret: SecretKeys, sheltered: bool, guarded: bool | None = None
+        self,
+        entries: dict[str, Any],
+        secret: SecretKeys,
+        sheltered: bool,
+        plain: bool | None = None,
+        pieces: dict[str, bytes] | None = None,
     ) -> None:
         self.entries = entries
+        self.pieces = pieces
+        content, tables = entries, b""
         kinds = set(map(type, entries.values()))
-        leaves, tables = entries, b""
         if not kinds.isdisjoint(_NODES):
             if kinds <= _NODES:
-                names, leaves = sorted(entries), {}
+                content, names = {}, sorted(entries)
             else:
-                names = sorted([name for name, value in entries.items() if type(value) in _NODES])
-                leaves = {name: value for name, value in entries.items() if type(value) not in _NODES}
-            tables = b"".join([_encode(name) + entries[name].digest for name in names])
-            kinds -= _NODES
-        self.guarded: bool = sheltered or (_any_secret(secret, tuple(leaves)) if guarded is None else guarded)
-        if self.guarded:
-            leaves = {
-                name: _SECRET if (sheltered or secret.names(name)) and not _harmless(value) else value
-                for name, value in leaves.items()
-            }
-        if not kinds <= _PLAIN and not (kinds <= _NUMERIC and _plain(leaves.values())):
-            leaves = {name: canonical(value) for name, value in leaves.items()}
-        self.digest: bytes = sha256(b"b" + _encode(leaves) + tables).digest()
+                content = {name: value for name, value in entries.items() if type(value) not in _NODES}
+                names = sorted(entries.keys() - content.keys())
+            tables = encode(names) + b"".join([entries[name].digest for name in names])
+        self.plain: bool = not sheltered and plain_json(content, secret) if plain is None else plain
+        if pieces is not None:
+            covered = b"{%b}" % b",".join(pieces.values())
+        else:
+            covered = encode(content) if self.plain else b""
+            if not self.plain or ESCAPED_MARK in covered:
+                covered = encode(canonical(content, secret, hidden=False, sheltered=sheltered))
+        self.digest: bytes = sha256(b"b" + covered + tables).digest()
 
 
 class Branch:
@@ -104,36 +104,6 @@ def _size(node: Node | None) -> int:
 
 def _digest(node: Node | None) -> bytes:
     return _NOTHING if node is None else node.digest
-
-
-@lru_cache(maxsize=1024)
-def _any_secret(secret: SecretKeys, names: tuple[str, ...]) -> bool:
-    """`secret.among(names)`, remembered: tables of a configuration repeat their names."""
-    return secret.among(names)
-
-
-def _harmless(value: Any) -> bool:
-    """Whether a value under a secret key gives nothing away: null, a boolean, a reference."""
-    return value is None or isinstance(value, bool) or (type(value) is str and "${" in value)
-
-
-def _plain(values: Iterable[Any]) -> bool:
-    """Whether no double among `values` is integral, infinite or no number: then their JSON is canonical."""
-    return all([value % 1 > 0 for value in values if type(value) is float])  # noqa: C419 - a list is faster here  # noqa: C419  half the time of a generator
-
-
-def canonical(value: Any) -> Any:
-    """`value` in the form whose JSON is the same for everything that is exactly the same."""
-    if isinstance(value, float):
-        if value - value != 0:
-            return {"\u0000number": repr(float(value))}
-        whole = integral(value)
-        return float(value) if whole is None else whole
-    if isinstance(value, (list, tuple)):
-        return [canonical(inner) for inner in value]
-    if is_table(value):
-        return {name: canonical(inner) for name, inner in value.items()}
-    return value
 
 
 class Fingerprint:
@@ -163,8 +133,10 @@ class Fingerprint:
     def under(self, path: Path) -> str | None:
         """The fingerprint of the table at `path` by itself; None when there is no table there."""
         node: Any = self.root
-        for segment in path:
+        for at, segment in enumerate(path, 1):
             node = _entry(node, segment, crc32(segment.encode("utf-8", "surrogatepass")))
+            if type(node) is dict and node and at == len(path):
+                node = Bucket(node, self._secret, any(map(self._secret.shelters, path)))
             if type(node) not in _NODES:
                 return None
         return f"sha256:{node.digest.hex()}"
@@ -172,36 +144,71 @@ class Fingerprint:
 
 def _table(table: Tree, secret: SecretKeys, sheltered: bool) -> Node:
     entries = table if type(table) is dict else dict(table)
-    if not _TABLES.isdisjoint(map(type, entries.values())):
+    kinds = set(map(type, entries.values()))
+    if Map in kinds or (dict in kinds and not _all_small([v for v in entries.values() if type(v) is dict])):
         entries = {
-            name: _table(value, secret, sheltered or secret.shelters(name)) if is_table(value) and value else value
+            name: _inner(value, secret, sheltered or secret.shelters(name)) if is_table(value) and value else value
             for name, value in entries.items()
         }
     return _node(entries, 0, secret, sheltered)
 
 
-def _node(entries: dict[str, Any], depth: int, secret: SecretKeys, sheltered: bool) -> Node:
+def _inner(table: Tree, secret: SecretKeys, sheltered: bool) -> Node | dict[str, Any]:
+    """A table with entries as the entry of another: itself where it is small, its node otherwise."""
+    if _small(table):
+        return table if type(table) is dict else dict(table)
+    return _table(table, secret, sheltered)
+
+
+def _small(table: Tree) -> bool:
+    """Whether the digest of the table above covers this one: up to `BUCKET` entries, none a table with entries."""
+    if len(table) > BUCKET:
+        return False
+    values = table.values()
+    return _TABLES.isdisjoint(map(type, values)) or not any(is_table(value) and value for value in values)
+
+
+def _all_small(tables: list[dict[str, Any]]) -> bool:
+    """Whether all of `tables` are small, judged together; False when unsure."""
+    return max(map(len, tables)) <= BUCKET and _TABLES.isdisjoint(
+        map(type, chain.from_iterable(map(dict.values, tables)))
+    )
+
+
+def _node(entries: dict[str, Any], depth: int, secret: SecretKeys, sheltered: bool, plain: bool | None = None) -> Node:
     if len(entries) <= BUCKET or depth == DEEPEST:
-        return Bucket(entries, secret, sheltered)
+        return Bucket(entries, secret, sheltered, plain)
+    if plain is None and not sheltered:
+        plain = plain_json(entries, secret) or None  # together, or else each bucket finds out for itself
     levels = 1  # as many at once as will be needed, so that each key is hashed and moved once
     while len(entries) > BUCKET << 4 * levels and depth + levels < DEEPEST:
         levels += 1
     parts: list[dict[str, Any]] = [{} for _ in range(FAN_OUT**levels)]
     shift, mask = 32 - 4 * (depth + levels), FAN_OUT**levels - 1
-    for name, value in entries.items():
-        parts[crc32(name.encode("utf-8", "surrogatepass")) >> shift & mask][name] = value
-    return _gathered(parts, depth, secret, sheltered)
+    for code, name, value in zip(_codes(entries), entries, entries.values(), strict=True):
+        parts[code >> shift & mask][name] = value
+    return _gathered(parts, depth, secret, sheltered, plain)
 
 
-def _gathered(parts: list[dict[str, Any]], depth: int, secret: SecretKeys, sheltered: bool) -> Node:
+def _codes(names: Iterable[str]) -> Iterable[int]:
+    """The CRC-32 of each name, the whole of them without a call of ours for each."""
+    try:
+        return list(map(crc32, map(str.encode, names)))
+    except UnicodeEncodeError:
+        return [crc32(name.encode("utf-8", "surrogatepass")) for name in names]
+
+
+def _gathered(parts: list[dict[str, Any]], depth: int, secret: SecretKeys, sheltered: bool, plain: bool | None) -> Node:
     """The node at `depth` over `parts`, which are some levels below it."""
     count = sum(map(len, parts))
     if len(parts) == 1 or count <= BUCKET:
         entries = parts[0] if len(parts) == 1 else {name: value for part in parts for name, value in part.items()}
-        return _node(entries, depth, secret, sheltered)
+        return _node(entries, depth, secret, sheltered, plain)
     step = len(parts) // FAN_OUT
     below = [parts[at : at + step] for at in range(0, len(parts), step)]
-    return Branch([_gathered(part, depth + 1, secret, sheltered) if any(part) else None for part in below], count)
+    return Branch(
+        [_gathered(part, depth + 1, secret, sheltered, plain) if any(part) else None for part in below], count
+    )
 
 
 def _updated(node: Node, tree: Any, path: Path, at: int, secret: SecretKeys, sheltered: bool) -> Node:
@@ -212,10 +219,10 @@ def _updated(node: Node, tree: Any, path: Path, at: int, secret: SecretKeys, she
     if is_table(value) and value:
         below = _entry(node, segment, code)
         inside = sheltered or secret.shelters(segment)
-        if type(below) in _NODES and at + 1 < len(path):
+        if type(below) in _NODES and at + 1 < len(path) and not _small(value):
             value = _updated(below, value, path, at + 1, secret, inside)
         else:
-            value = _table(value, secret, inside)
+            value = _inner(value, secret, inside)
     return _with(node, segment, code, value, 28, secret, sheltered)
 
 
@@ -235,17 +242,9 @@ def _with(node: Node, name: str, code: int, value: Any, shift: int, secret: Secr
     `code` is the CRC-32 of `name`, `shift` the place in it of the digit that counts at `node`'s depth.
     """
     if isinstance(node, Bucket):
-        if value is ABSENT:
-            entries = {known: entry for known, entry in node.entries.items() if known != name}
-        else:
-            entries = {**node.entries, name: value}
-            if (
-                len(entries) == len(node.entries)
-                and type(value) not in _NODES
-                and type(node.entries[name]) not in _NODES
-            ):
-                return Bucket(entries, secret, sheltered, node.guarded)  # the leaves' names are the same
-        return _node(entries, (28 - shift) // 4, secret, sheltered)
+        return _bucket_with(node, name, value, (28 - shift) // 4, secret, sheltered)
+    if value is not ABSENT and (replaced := _replaced(node, name, code, value, shift, secret, sheltered)) is not None:
+        return replaced
     digit = code >> shift & 15
     child = node.children[digit]
     if child is None:
@@ -263,6 +262,60 @@ def _with(node: Node, name: str, code: int, value: Any, shift: int, secret: Secr
         start = 32 * digit
         return Branch(children, count, node.digests[:start] + _digest(changed) + node.digests[start + 32 :])
     return Bucket({name: entry for below in children for name, entry in _entries(below).items()}, secret, sheltered)
+
+
+def _replaced(
+    branch: Branch, name: str, code: int, value: Any, shift: int, secret: SecretKeys, sheltered: bool
+) -> Node | None:
+    """The same where there is such an entry already, so that every node keeps its shape; None where there is none."""
+    trail: list[tuple[Branch, int]] = []
+    node: Node | None = branch
+    while type(node) is Branch:
+        digit = code >> shift & 15
+        trail.append((node, digit))
+        node = node.children[digit]
+        shift -= 4
+    if node is None or name not in node.entries:  # type: ignore[union-attr]
+        return None
+    node = _bucket_with(node, name, value, (28 - shift) // 4, secret, sheltered)  # type: ignore[arg-type]
+    for above, digit in reversed(trail):
+        children, digests, start = [*above.children], above.digests, 32 * digit
+        children[digit] = node
+        node = Branch(children, above.count, digests[:start] + node.digest + digests[start + 32 :])
+    return node
+
+
+def _bucket_with(bucket: Bucket, name: str, value: Any, depth: int, secret: SecretKeys, sheltered: bool) -> Node:
+    if value is ABSENT:
+        entries = {known: entry for known, entry in bucket.entries.items() if known != name}
+        return Bucket(entries, secret, sheltered, bucket.plain or None)
+    entries = {**bucket.entries, name: value}
+    if type(value) in _NODES:
+        plain = bucket.plain
+    else:
+        plain = bucket.plain and plain_at(name, value, bucket.entries.get(name), secret)
+    if len(entries) > BUCKET:
+        return _node(entries, depth, secret, sheltered, plain or None)
+    return Bucket(entries, secret, sheltered, plain or None, _pieces(bucket, entries, name) if plain else None)
+
+
+def _pieces(bucket: Bucket, entries: dict[str, Any], name: str) -> dict[str, bytes] | None:
+    """The pieces of a plain bucket of these `entries`, which has `name` from now on; None to encode it whole."""
+    value, known = entries[name], bucket.pieces
+    if type(value) in _NODES:
+        return None if known is None or name in known else known
+    if known is None:
+        if type(value) is not dict:
+            return None  # leaves alone are encoded faster together
+        pieces = {
+            each: encode({each: entries[each]})[1:-1] for each in sorted(entries) if type(entries[each]) not in _NODES
+        }
+        return None if ESCAPED_MARK in b"".join(pieces.values()) else pieces
+    piece = encode({name: value})[1:-1]
+    if ESCAPED_MARK in piece:
+        return None
+    pieces = {**known, name: piece}
+    return pieces if name in known else dict(sorted(pieces.items()))
 
 
 def _entries(node: Node | None) -> dict[str, Any]:

@@ -161,10 +161,12 @@ class References:
         reached: set[Path] = set()
         waiting = list(paths)
         while waiting:
-            for user in self.users.get(tuple(map(relaxed, waiting.pop())), ()):
-                if user not in reached:
-                    reached.add(user)
-                    waiting.append(user)
+            names = tuple(map(relaxed, waiting.pop()))
+            for depth in range(1, len(names) + 1):  # a key on the way may have become a table, or have been one
+                for user in self.users.get(names[:depth], ()):
+                    if user not in reached:
+                        reached.add(user)
+                        waiting.append(user)
         return reached
 
 

@@ -26,7 +26,7 @@ def tree_of(layer: Layer) -> Tree:
 
 def trees_of(layers: Sequence[Layer]) -> tuple[Tree, ...]:
     """The trees of `layers` that hold anything, lowest rank first."""
-    return tuple(tree for layer in layers if (tree := tree_of(layer)))
+    return tuple([tree for layer in layers if (tree := tree_of(layer) if layer.mount else layer.document.tree)])
 
 
 def merged(trees: Sequence[Tree]) -> Tree:

@@ -27,7 +27,8 @@ class ChangeSet:
     """Every change of one applied revision, in key order.
 
     `source` is who changed, `revision` that source's revision, `generation` the snapshot's. `reset` is
-    True when the source was read again as a whole, so that values in between may have been missed.
+    True when the source was read again as a whole, so that values in between may have been missed. `epoch` is
+    higher than before once a source was caught going back in time (a restored backup, say).
     """
 
     source: str
@@ -35,6 +36,7 @@ class ChangeSet:
     changes: tuple[Change, ...]
     reset: bool = False
     generation: int = 0
+    epoch: int = 0
 
     def under(self, prefix: str) -> ChangeSet:
         """The same revision with only the keys that are `prefix`, in any spelling, or lie under it."""

@@ -47,8 +47,7 @@ class Event(NamedTuple):
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Everything that changed in one revision, never part of it, and the document that results.
 
     `part` is the index in `document.parts` that the events belong to, for a source of several places.
@@ -60,19 +59,22 @@ class Batch:
     part: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Nothing changed up to `revision`: the source is current."""
+class Progress(NamedTuple):
+    """Nothing changed up to `revision`: the source is current. Not `current` is a sign of life only."""
 
     revision: Revision
+    current: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """The source was read again as a whole: values in between are gone. `reason` says why."""
+class Reset(NamedTuple):
+    """The source was read again as a whole: values in between are gone. `reason` says why.
+
+    `rewound` says that the place went back in time, or is another one: a new epoch begins.
+    """
 
     document: Document
     reason: str = ""
+    rewound: bool = False
 
 
 def replay(tree: Tree, events: tuple[Event, ...]) -> Tree:

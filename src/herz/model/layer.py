@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from herz.model.document import Document
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One document in the merge; a higher rank wins.
 
     `source` names the source it came from. `dimension` is what the layer is about (an application

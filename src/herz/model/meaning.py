@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from herz.model.number import WrittenFloat, exact, integral
 from herz.model.secret import Secret
@@ -19,8 +18,7 @@ _DIVISION: Final = Context(prec=400)
 """Integers are exact at any size a double reaches, with a step as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """What a schema says of a key: what it measures, and to which step (in seconds, or plain) it counts.
 
     `Kind("duration")` makes `"3s"` and `3000ms` equal; `Kind.of_precision("ms")` compares in fixed point.

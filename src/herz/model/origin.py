@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A place that holds configuration, by the name people know it by; credentials are masked in it.
 
     `kind` is the sort of place: `file`, `environment`, `arguments`, `mapping`, `sqlite`, …

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from herz.model.explanation import Contribution, Explanation
 from herz.model.key import Path, join, split
 from herz.model.layer import Layer
 from herz.model.secret import SecretKeys
 from herz.model.tree import ABSENT, Tree, find, is_table, leaves, lookup, spelled, thaw
+
+if TYPE_CHECKING:
+    from herz.model.explanation import Explanation
 
 M = TypeVar("M")
 
@@ -131,6 +133,8 @@ class Snapshot:
         return self._explained(key, ())
 
     def _explained(self, key: str, trail: tuple[str, ...]) -> Explanation:
+        from herz.model.explanation import Contribution, Explanation
+
         path = spelled(self.composed.tree, split(key))
         contributions: list[Contribution] = []
         written: Any = ABSENT

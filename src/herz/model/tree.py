@@ -9,7 +9,8 @@ Nobody changes a table in place: `put` and `remove` return a new root that share
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from immutables import Map
@@ -20,6 +21,12 @@ Tree: TypeAlias = Mapping[str, Any]
 
 LARGE_TABLE: Final = 64
 """Entries above which a changed table becomes a persistent map."""
+_BATCH: Final = 8192
+"""Names judged by one C call, so that none holds the GIL for long."""
+_SLICE: Final = 1024
+"""Entries compared between two pauses: some 100 µs."""
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+"""Types whose equal values are written alike."""
 
 
 class _Absent:
@@ -65,10 +72,17 @@ def spelling(table: Tree, segment: str) -> str | None:
     if segment in table:
         return segment
     wanted = relaxed(segment)
-    heads = {wanted[:1], wanted[:1].upper(), "-", "_"}
-    for name in table:  # most names of a large table fail by their first letter; other alphabets have odd cases
-        if (name[:1] in heads or name[:1] > "\x7f") and relaxed(name) == wanted:
-            return name
+    line = f"\n{wanted}\n"
+    names = iter(table)
+    while part := list(islice(names, _BATCH)):
+        # Together first: 3 ms for 100,000 names that lack it, 13 ms one by one. In other alphabets a letter may lower
+        # to something else within a text than by itself.
+        text = "\n".join(part)
+        if text.isascii() and line not in relaxed(f"\n{text}\n"):
+            continue
+        for name in part:
+            if relaxed(name) == wanted:
+                return name
     return None
 
 
@@ -110,6 +124,35 @@ def _put(node: Any, path: Path, depth: int, value: Any) -> Tree:
     if len(node) < LARGE_TABLE:
         return {**node, segment: value}
     return persistent(node).set(segment, value)
+
+
+def put_each(tree: Tree, leaves: Sequence[tuple[Any, ...]]) -> Tree:
+    """`put` for many at once: tuples that begin with a path, not empty and none above another, and end with its value.
+
+    Each table on the way is copied once.
+    """
+    return _put_each(tree, leaves, 0) if leaves else tree
+
+
+def _put_each(node: Any, leaves: Sequence[tuple[Any, ...]], depth: int) -> Tree:
+    if len(leaves) == 1:
+        return _put(node, leaves[0][0], depth, leaves[0][-1])
+    kind = type(node)
+    if kind is not dict and kind is not Map:
+        node, kind = EMPTY, dict
+    fresh: dict[str, Any] = {}
+    below: dict[str, list[tuple[Any, ...]]] = {}
+    for leaf in leaves:
+        path = leaf[0]
+        if depth + 1 == len(path):
+            fresh[path[depth]] = leaf[-1]
+        else:
+            below.setdefault(path[depth], []).append(leaf)
+    for segment, part in below.items():
+        fresh[segment] = _put_each(node.get(segment, EMPTY), part, depth + 1)
+    if kind is dict and len(node) + len(fresh) <= LARGE_TABLE:
+        return {**node, **fresh}
+    return persistent(node).update(fresh)
 
 
 def remove(tree: Tree, path: Path) -> Tree:
@@ -158,23 +201,33 @@ def leaves(tree: Any, at: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield (*at, name), value
 
 
-def differences(before: Any, after: Any, at: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+def differences(
+    before: Any, after: Any, at: Path = (), pause: Callable[[], None] | None = None
+) -> Iterator[tuple[Path, Any, Any]]:
     """Every leaf that differs, as `(path, before, after)`, `ABSENT` where there is none.
 
     Shared tables are skipped by identity, so that the cost follows what was rebuilt, not the size.
     `put` and `remove` of what is yielded, removals first, turn `before` into `after`.
+    `pause` is called between slices of the comparison, for whoever lets other threads go first.
     """
     if before is after:
         return
     old, new = _branches(before, at), _branches(after, at)
     if old and new:
-        for name, value in before.items():
-            other = after.get(name, ABSENT)
-            if other is not value:
-                yield from differences(value, other, (*at, name))
-        for name, value in after.items():
-            if name not in before:
-                yield from differences(ABSENT, value, (*at, name))
+        common, counterpart, walker = 0, after.get, iter(before.items())
+        while part := list(islice(walker, _SLICE)):
+            for name, value in part:
+                other = counterpart(name, ABSENT)
+                common += other is not ABSENT
+                if other is value or (type(other) is (kind := type(value)) and kind in _SCALARS and other == value):
+                    continue
+                yield from differences(value, other, (*at, name), pause)
+            if pause is not None:
+                pause()
+        if common < len(after):
+            for name, value in after.items():
+                if name not in before:
+                    yield from differences(ABSENT, value, (*at, name), pause)
     elif old:
         yield from ((path, value, ABSENT) for path, value in leaves(before, at))
         if after is not ABSENT:
@@ -185,6 +238,46 @@ def differences(before: Any, after: Any, at: Path = ()) -> Iterator[tuple[Path, 
         yield from ((path, ABSENT, value) for path, value in leaves(after, at))
     elif not identical(before, after):
         yield at, before, after
+
+
+def adopt(before: Tree, after: dict[str, Any], pause: Callable[[], None] | None = None) -> list[tuple[Path, Any, Any]]:
+    """`differences(before, after)`; and the tables of `after` in which nothing differs are replaced by `before`'s.
+
+    `after` has just been made and nobody else has it yet. Versions of one document then share what did not change:
+    a history of them takes little memory, and little of the collector's time.
+    """
+    found: list[tuple[Path, Any, Any]] = []
+    _adopt(before, after, (), found, pause)
+    return found
+
+
+def _adopt(
+    before: Tree,
+    after: dict[str, Any],
+    at: Path,
+    found: list[tuple[Path, Any, Any]],
+    pause: Callable[[], None] | None,
+) -> None:
+    common, counterpart, walker = 0, after.get, iter(before.items())
+    while part := list(islice(walker, _SLICE)):
+        for name, value in part:
+            other = counterpart(name, ABSENT)
+            common += other is not ABSENT
+            if other is value or (type(other) is (kind := type(value)) and kind in _SCALARS and other == value):
+                continue
+            if other and value and type(other) is dict and is_table(value):
+                known = len(found)
+                _adopt(value, other, (*at, name), found, pause)
+                if len(found) == known:
+                    after[name] = value
+            else:
+                found.extend(differences(value, other, (*at, name), pause))
+        if pause is not None:
+            pause()
+    if common < len(after):
+        for name, value in after.items():
+            if name not in before:
+                found.extend(differences(ABSENT, value, (*at, name), pause))
 
 
 def _branches(value: Any, at: Path) -> bool:

@@ -34,14 +34,16 @@ class Failed:
     """What is in the source now cannot be used; the last good document stays in force.
 
     `place` is the file, key or variable at fault, `part` its index in the last good document's parts
-    where it has one. It stands until a later item: a `Batch`, `Reset` or `Progress` that is not
-    followed by the same `Failed` again says that it is over.
+    where it has one. `since` is the revision that brought it, where each key stands for itself and `revision` may be a
+    later one, which has nothing to do with it. It stands until a later item: a `Batch`, `Reset` or `Progress` that is
+    not followed by the same `Failed` again says that it is over.
     """
 
     revision: Revision
     error: HerzError
     place: str
     part: int | None = None
+    since: Revision | None = None
 
 
 Item: TypeAlias = Batch | Progress | Reset | Failed
@@ -84,9 +86,42 @@ class Source(Protocol):
         """Look now, watched or not, and answer the revision that this look came to.
 
         Whatever differs is in every follower's stream when this returns; a look that finds nothing
-        puts `Progress` there. A caller that waits until its follower has handled that revision has
-        seen the outcome, good or `Failed`.
+        puts `Progress` there, at a new revision when it found a failure over. A caller that waits until
+        its follower has handled that revision has seen the outcome, good or `Failed`.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a remote place says of itself, read linearizably, held against what the source handed on last.
+
+    `identity` names the store and is new when the store is made anew. `revision` is its newest. `matches` says
+    whether the place still tells the same story up to the revision handed on last: False when what we hold was never
+    there, or is there no more without a later revision that says so; None when history does not reach back that far.
+    `reason` says what does not match, for people.
+    """
+
+    identity: str
+    revision: Revision
+    matches: bool | None
+    reason: str = ""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """What a source in another place adds, so that the session above it can prove that a watch is current.
+
+    After a reconnect the session enters `follow(after)` (so that the watch stands and what it brings waits), asks
+    for the `standing`, and takes the first item only when that shows the same store, not behind, and the same
+    content. A store that went back in time is read again and starts a new epoch.
+    """
+
+    @property
+    def proof_s(self) -> float:
+        """Seconds within which a healthy watch hands on an item, be it `Progress`; later than that it is stale."""
+
+    async def standing(self, after: Revision) -> Standing:
+        """Where the place stands, and whether it still matches what was handed on up to `after`; `SourceError`."""
 
 
 class Stream(AsyncIterator[Item]):

@@ -10,19 +10,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from herz.errors import EmptiedSource, HerzError, SourceUnavailable
+from herz.errors import HerzError
 from herz.formats.decode import format_of
 from herz.formats.fault import Limits
-from herz.model.document import Batch, Document, Event, Progress, Reset, Revision
+from herz.formats.pace import uncollected
+from herz.model.document import Revision
 from herz.model.origin import Origin
 from herz.sources.base import Failed, Item
-from herz.sources.file_parts import Held, Observation, Part, blank, emptied, part_of, token, woven
-from herz.sources.file_patterns import FilePattern, Member, Scan, display, scan
+from herz.sources.file_parts import Held, Observation, blank, token, woven
+from herz.sources.file_patterns import FilePattern, Member, Scan, scan
 from herz.sources.file_reading import Reading, Signature, read_whole, recent, signature_of, unreadable
+from herz.sources.file_record import FileRecord
 from herz.sources.file_watch import Signals, Trace, Watch, trace
 
 SETTLE_S: Final = 0.02
 """Seconds between two equal readings, where something was heard and the system cannot tell a writer."""
+
+WHOLE_S: Final = 0.5
+"""The same where what was heard does not tell either whether the writer has finished: a pause in a write is shorter."""
 
 _BUSY_LONGEST_S: Final = 0.25
 _PATIENCE_S: Final = 30.0
@@ -81,7 +86,7 @@ def _hear(ear: Ear, into: Signals) -> None:
 
 
 class FileLook:
-    """The files of a source as they were handed on last (`held`), and the faults that stand."""
+    """Compares the files of a source with what was handed on last, and hands on what counts."""
 
     def __init__(
         self,
@@ -97,47 +102,70 @@ class FileLook:
         grace_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self._origin, self._patterns, self._profiles, self._optional = origin, tuple(patterns), profiles, optional
-        self._covers, self._limits, self._cwd = covers, limits, cwd
+        self._origin, self._patterns, self._profiles = origin, tuple(patterns), profiles
+        self._covers, self._limits = covers, limits
         self._check_s, self._grace_s, self._clock = check_s, grace_s, clock
-        self.held: Held | None = None
-        self.revision: Revision = 0
+        self._record = FileRecord(origin, optional=optional, limits=limits, cwd=cwd)
         self.scan = Scan()
-        self.faults: dict[str, Failed] = {}
-        # What was found and not taken, by path: for a fault, and for what came together with one.
-        self._refused: dict[str, Observation] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._busy_since: dict[str, float] = {}
-        self._accepted: frozenset[str] = frozenset()
         # What stat said when a file was read last, whatever came of it.
         self._signatures: dict[str, Signature | None] = {}
         self._traces: dict[str, Trace] = {}
+        self._settle_s = SETTLE_S
+        # What could not be made the first document: its files by what stat says, and why.
+        self._unusable: tuple[dict[str, Signature | None], HerzError] | None = None
 
     def due(self, *, forced: bool = False) -> float | None:
         """When to look again at what could not be decided; None when nothing waits."""
         waiting = self._waiting.items()
         return min((entry.due for path, entry in waiting if forced or self._covers(path)), default=None)
 
+    @property
+    def held(self) -> Held | None:
+        """What was handed on last; None before the first reading."""
+        return self._record.held
+
+    @property
+    def revision(self) -> Revision:
+        """That of what was handed on last, a fault included."""
+        return self._record.revision
+
+    @property
+    def faults(self) -> dict[str, Failed]:
+        """The faults that stand, by path."""
+        return self._record.faults
+
     def accept(self) -> tuple[str, ...]:
-        """Let the next look take emptiness that was refused."""
-        refused = [path for path, failed in self.faults.items() if isinstance(failed.error, EmptiedSource)]
-        self._accepted = frozenset(refused)
-        for path in refused:
-            self._refused.pop(path, None)
-        return tuple(sorted({self.faults[path].place for path in refused}))
+        """Let the next look take emptiness that was refused; the places that this is about."""
+        return self._record.accept()
+
+    def release(self) -> None:
+        """Let go of what was held before the last change."""
+        self._record.superseded = None
+
+    def prepare(self) -> None:
+        """Find out about what is held now what the first change would have to. May run beside a look."""
+        held = self.held
+        for part in () if held is None else held.parts:
+            with uncollected():
+                part.decoded.prepare()
 
     def look(self, look: Look, ears: Sequence[Ear]) -> list[Item]:
         """What to hand on: at most one `Batch` or `Reset`, and each new fault."""
         signals = Signals()
         for ear in ears:
             _hear(ear, signals)
+        told = all(ear.watch is None or ear.watch.tells_completion for ear in ears)
+        self._settle_s = SETTLE_S if told or look.forced else WHOLE_S
         full = look.forced or look.check or look.names or signals.names or signals.everything or self.held is None
         if full:
             try:
                 self._scan_and_aim(ears)
             except OSError as error:
-                return self._folder_fault(unreadable(error, error.filename or self._origin.name), error.filename)
+                return self._record.folder_fault(unreadable(error, error.filename or self._origin.name), error.filename)
             self.faults.pop("", None)
+        self._raise_if_known()
         heard = look.heard or look.forced or bool(signals)
         counted: dict[str, Observation] = {}
         standing = len(self.faults)
@@ -162,22 +190,27 @@ class FileLook:
             _hear(ear, ear.signals)
             self._withdraw(counted, ear.signals.writing)
         if self.held is None:
-            return self._begin(counted)
+            return [] if self._waiting else self._begin(counted)
         if counted or standing > len(self.faults):
-            return self._take(counted)
-        return [self._in_order()] if full and self._out_of_order() else []
+            return self._record.take(counted, self.scan)
+        return [self._record.in_order(self.scan)] if full and self._record.out_of_order(self.scan) else []
 
-    def _out_of_order(self) -> bool:
-        """Whether a file that was briefly away is back, and others came in between: then ranks are wrong."""
-        assert self.held is not None  # noqa: S101 - `look` has begun
-        held = [part.member.path for part in self.held.parts]
-        return held != (order := [member.path for member in self.scan.members]) and sorted(held) == sorted(order)
+    def _raise_if_known(self) -> None:
+        """Raise again what made the first document impossible, where no file is another: who tries often only stats."""
+        if self.held is None and self._unusable is not None:
+            known, error = self._unusable
+            if known == {member.path: signature_of(member.path) for member in self.scan.members}:
+                raise error.with_traceback(None)
+            self._unusable = None
 
-    def _in_order(self) -> Item:
-        """What is held, in merge order."""
-        assert self.held is not None  # noqa: S101 - asked about before
-        known = {part.member.path: part for part in self.held.parts}
-        return self._commit(known, {member.path: member for member in self.scan.members}, {}, self.revision + 1)
+    def _begin(self, counted: dict[str, Observation]) -> list[Item]:
+        try:
+            return self._record.begin(counted, self.scan)
+        except HerzError as error:
+            seen = {member.path: self._signatures.get(member.path) for member in self.scan.members}
+            if seen and all(seen.values()):  # else one changed just now, and may again without a sign
+                self._unusable = seen, error
+            raise
 
     # --- what is there -------------------------------------------------------------------------
 
@@ -201,9 +234,9 @@ class FileLook:
         here = {member.path for member in members}
         for path in [path for path in self._waiting if path not in here and (forced or self._covers(path))]:
             del self._waiting[path]
-        for path in [path for path in self._refused if path not in here and (forced or self._covers(path))]:
+        for path in [path for path in self._record.refused if path not in here and (forced or self._covers(path))]:
             # A file that never was good has gone again, and its fault with it.
-            del self._refused[path]
+            del self._record.refused[path]
             self.faults.pop(path, None)
         return members
 
@@ -217,7 +250,7 @@ class FileLook:
 
     def _suspect(self, path: str, full: bool, look: Look) -> bool:
         """Whether the file has to be read although nothing says that it is complete."""
-        if path in self._waiting or path in self._accepted or look.forced or look.thorough:
+        if path in self._waiting or path in self._record.accepted or look.forced or look.thorough:
             return True
         return full and (path not in self._signatures or signature_of(path) != self._signatures[path])
 
@@ -225,7 +258,7 @@ class FileLook:
         path = member.path
         before = signature_of(path)
         try:
-            observation = read_whole(path, max_bytes=self._limits.max_bytes, place=self._place(path))
+            observation = read_whole(path, max_bytes=self._limits.max_bytes, place=self._record.place(path))
         except HerzError as error:
             self._signatures[path] = before
             return error
@@ -240,9 +273,9 @@ class FileLook:
         if found is not None and isinstance(observation, Reading) and observation.data == found[1].data:
             self._forget(path)
             self.faults.pop(path, None)
-            self._refused.pop(path, None)
+            self._record.refused.pop(path, None)
             return True
-        if path in self._refused and token(self._refused[path]) == token(observation):
+        if path in self._record.refused and token(self._record.refused[path]) == token(observation):
             self._forget(path)
             return True
         if observation is None and found is None:
@@ -254,8 +287,8 @@ class FileLook:
 
     def _delay(self, path: str, observation: Observation, why: _Why, signals: Signals) -> float | None:
         """Seconds for which this must be found unchanged before it counts; None: it is being written."""
-        soon = SETTLE_S if why.heard else self._check_s
-        if path in self._accepted or (why.moved and not isinstance(observation, Reading)):
+        soon = min(self._settle_s, self._check_s) if why.heard else self._check_s
+        if path in self._record.accepted or (why.moved and not isinstance(observation, Reading)):
             return 0.0
         if isinstance(observation, HerzError):
             return 0.0 if why.ready or self.held is None else soon
@@ -266,7 +299,7 @@ class FileLook:
             self._busy_since.pop(path, None)
         elif not self._impatient(path):
             return None
-        if blank(observation.data) and not self._was_blank(path):
+        if blank(observation.data) and not self._record.was_blank(path):
             return SETTLE_S if why.forced else self._grace_s
         if self.held is None or (not writing and (why.ready or (why.heard and observation.busy is False))):
             return 0.0
@@ -284,10 +317,6 @@ class FileLook:
         since = self._busy_since.setdefault(path, self._clock())
         patience = _PATIENCE_AT_START_S if self.held is None else _PATIENCE_S
         return self._clock() - since >= patience
-
-    def _was_blank(self, path: str) -> bool:
-        found = self.held.find(path) if self.held is not None else None
-        return found is None or not found[1].decoded.tree
 
     def _counts(self, path: str, observation: Observation, delay: float | None, why: _Why) -> bool:
         now = self._clock()
@@ -322,137 +351,6 @@ class FileLook:
     def _forget(self, path: str) -> None:
         self._waiting.pop(path, None)
         self._busy_since.pop(path, None)
-
-    # --- what it makes -------------------------------------------------------------------------
-
-    def _begin(self, counted: dict[str, Observation]) -> list[Item]:
-        """The first document, all files together; raises what makes it impossible."""
-        if self._waiting:
-            return []
-        if self.scan.absent and not self._optional:
-            raise SourceUnavailable(
-                "there is no such file" if len(self.scan.absent) == 1 else "there are no such files",
-                where=", ".join(self._place(path) for path in self.scan.absent),
-                remedy="create it, correct the path, or mark the source as optional",
-            )
-        parts: list[Part] = []
-        for member in self.scan.members:
-            observation = counted.get(member.path)
-            if isinstance(observation, HerzError):
-                raise observation
-            if observation is not None:
-                parts.append(self._decoded(member, observation, 1, None, yielding=False)[0])
-        self.revision = 1
-        self.held = self._holding(parts)
-        return []
-
-    def _take(self, counted: dict[str, Observation]) -> list[Item]:
-        """Take all of `counted`, or none of it when one cannot be used."""
-        assert self.held is not None  # noqa: S101 - `look` has begun
-        if self.faults.keys() <= counted.keys():  # nothing else is at fault: what had to wait for that goes with it
-            counted = {**self._refused, **counted}
-        known = {part.member.path: part for part in self.held.parts}
-        members = {
-            member.path: member for member in woven(self.scan.members, [part.member for part in self.held.parts])
-        }
-        revision = self.revision + 1
-        fresh: dict[str, tuple[Part, tuple[Event, ...]] | None] = {}
-        problems: dict[str, HerzError] = {}
-        for path, observation in counted.items():
-            try:
-                if isinstance(observation, HerzError):
-                    raise observation
-                if observation is None:
-                    self._removal(known[path])
-                    fresh[path] = None
-                    continue
-                before = known.get(path)
-                if blank(observation.data) and not self._was_blank(path) and path not in self._accepted:
-                    raise emptied(self._place(path), "the file is suddenly blank")
-                fresh[path] = self._decoded(members[path], observation, revision, before)
-            except HerzError as error:
-                problems[path] = error
-        if problems:
-            return self._refuse(counted, problems, revision)
-        self._accepted = frozenset()
-        for path in counted:
-            self.faults.pop(path, None)
-            self._refused.pop(path, None)
-        if not fresh:
-            return [] if self.faults else [Progress(self.revision)]
-        return [self._commit(known, members, fresh, revision)]
-
-    def _decoded(
-        self, member: Member, reading: Reading, revision: Revision, before: Part | None, *, yielding: bool = True
-    ) -> tuple[Part, tuple[Event, ...]]:
-        return part_of(member, self._place(member.path), reading, revision, before, self._limits, yielding=yielding)
-
-    def _commit(
-        self,
-        known: dict[str, Part],
-        members: dict[str, Member],
-        fresh: dict[str, tuple[Part, tuple[Event, ...]] | None],
-        revision: Revision,
-    ) -> Item:
-        before = list(known)
-        parts: list[Part] = []
-        for path in members:
-            made = fresh[path] if path in fresh else ((known[path], ()) if path in known else None)
-            if made is not None:
-                parts.append(made[0])
-        self.revision = revision
-        self.held = self._holding(parts)
-        if [part.member.path for part in parts] == before and len(fresh) == 1:
-            ((path, made),) = fresh.items()
-            events = made[1] if made is not None else ()
-            return Batch(revision, events, self.held.document, before.index(path))
-        return Reset(self.held.document)
-
-    def _holding(self, parts: Sequence[Part]) -> Held:
-        documents = tuple(part.document for part in parts)
-        references = any(document.references for document in documents)
-        whole = Document(self._origin, self.revision, references=references, parts=documents)
-        return Held(tuple(parts), whole)
-
-    def _removal(self, part: Part) -> None:
-        """Nothing, when this part may go; `EmptiedSource` when its going looks like an accident."""
-        if self._optional or part.member.path in self._accepted:
-            return
-        if not part.member.root:
-            raise emptied(part.place, "the file is gone")
-        root = part.member.root
-        if not any(root in (member.root, member.path) for member in self.scan.members):
-            raise emptied(self._place(root), "all its files are gone")
-
-    def _refuse(
-        self, counted: dict[str, Observation], problems: dict[str, HerzError], revision: Revision
-    ) -> list[Item]:
-        assert self.held is not None  # noqa: S101 - there is something to keep
-        self.revision = revision
-        self._refused.update(counted)
-        for path in counted.keys() - problems.keys():
-            self.faults.pop(path, None)  # no longer at fault itself, it only waits for what came with it
-        items: dict[str, Item] = {}
-        for path, error in problems.items():
-            found = self.held.find(path)
-            place = error.where or self._place(path)
-            self.faults[path] = Failed(revision, error, place, found[0] if found is not None else None)
-            items.setdefault(str(error), self.faults[path])
-        return list(items.values())
-
-    def _folder_fault(self, error: HerzError, folder: str | None) -> list[Item]:
-        """A folder that cannot be listed: what was in it stays in force."""
-        if self.held is None:
-            raise error
-        known = self.faults.get("")
-        if known is not None and str(known.error) == str(error):
-            return []
-        self.revision += 1
-        self.faults[""] = Failed(self.revision, error, folder or self._origin.name)
-        return [self.faults[""]]
-
-    def _place(self, path: str) -> str:
-        return display(path, self._cwd)
 
 
 def _known(name: str) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from herz.errors import DocumentMalformed, EmptiedSource, HerzError
 from herz.formats.decode import Decoded, decode, format_of, redecode
 from herz.formats.fault import Limits
+from herz.formats.pace import Pace, uncollected
 from herz.model.document import Document, Event, Locator, Revision
 from herz.model.key import Path
 from herz.model.origin import Origin
-from herz.model.tree import differences
+from herz.model.tree import adopt
 from herz.sources.file_patterns import Member
 from herz.sources.file_reading import Reading, Signature
 
@@ -88,18 +89,26 @@ def part_of(
             where=place,
             remedy="name it .yml, .json, .toml, .properties or .env",
         )
-    events: Sequence[Event] | None = None
-    if before is None or not before.decoded.tree:
-        decoded = decode(reading.data, format, name=place, limits=limits, yielding=yielding)
-    else:
-        decoded, events = redecode(before.decoded, reading.data)
-    if events is None:  # a file that is new changes the list of parts, and nobody asks for its events
-        known = decoded.tree if before is None else before.decoded.tree
-        events = tuple(Event(*difference) for difference in differences(known, decoded.tree))
+    with uncollected():
+        decoded, events = _decoded(place, format, reading.data, before, limits, yielding=yielding)
     document = Document(
         Origin(place, "file"), revision, decoded.tree, _locator(decoded, place), references=decoded.references
     )
-    return Part(member, place, reading.signature, reading.data, decoded, document), tuple(events)
+    return Part(member, place, reading.signature, reading.data, decoded, document), events
+
+
+def _decoded(
+    place: str, format: str, data: bytes, before: Part | None, limits: Limits, *, yielding: bool
+) -> tuple[Decoded, tuple[Event, ...]]:
+    events: tuple[Event, ...] | None = None
+    if before is None or not before.decoded.tree:
+        decoded = decode(data, format, name=place, limits=limits, yielding=yielding)
+    else:
+        decoded, events = redecode(before.decoded, data)
+    if events is None:  # a file that is new changes the list of parts, and nobody asks for its events
+        fresh = cast(dict[str, Any], decoded.tree)  # a whole decoding makes dicts, and nobody has seen them yet
+        events = () if before is None else tuple([Event(*at) for at in adopt(before.decoded.tree, fresh, Pace())])
+    return decoded, events
 
 
 def _locator(decoded: Decoded, place: str) -> Locator:

@@ -15,6 +15,8 @@ from herz.errors import DocumentTooLarge, HerzError, SourceDenied, SourceUnavail
 
 _ATTEMPTS: Final = 4
 _TICK_NS: Final = 50_000_000
+_BLOCK: Final = 1 << 30
+"""What Linux reads at most in one call is a little less than 2 GiB."""
 
 
 class Signature(NamedTuple):
@@ -105,9 +107,9 @@ def _checked(descriptor: int, max_bytes: int, place: str) -> Signature:
 
 
 def _bytes(descriptor: int, count: int) -> bytes:
-    """Up to `count` bytes, from where the descriptor stands."""
+    """Up to `count` bytes, from where the descriptor stands; in one block, for joining them would hold the GIL."""
     blocks: list[bytes] = []
-    while count > 0 and (block := os.read(descriptor, min(count, 1 << 20))):
+    while count > 0 and (block := os.read(descriptor, min(count, _BLOCK))):
         blocks.append(block)
         count -= len(block)
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)

@@ -90,6 +90,9 @@ def trace(path: str) -> Trace:
 class Watch(Protocol):
     """One follower's ear; it belongs to the process and the loop that opened it."""
 
+    tells_completion: bool
+    """Whether it hears that a writer has finished; else a content counts when two readings found it equal."""
+
     def aim(self, traces: Iterable[Trace], folders: Iterable[str]) -> bool:
         """Listen where `traces` lead and in `folders`; True when a folder is new, so that one must look again."""
 
@@ -120,6 +123,8 @@ class InotifyWatch:
     A hard link or a bind mount leads to the same file from another folder, whose events the folder we
     watch does not get.
     """
+
+    tells_completion = True
 
     def __init__(self, wake: Callable[[], None]) -> None:
         from asyncinotify import Inotify, Mask
@@ -272,6 +277,8 @@ class InotifyWatch:
 
 class WatchfilesWatch:
     """Events by `watchfiles`, where there is no inotify: that something changed, not that it is complete."""
+
+    tells_completion = False
 
     def __init__(self, wake: Callable[[], None]) -> None:
         from watchfiles import awatch

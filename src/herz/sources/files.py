@@ -28,6 +28,9 @@ _READ_PATIENCE_S: Final = 2.0
 _RESCAN_PATIENCE_S: Final = 0.5
 """Seconds that a `rescan` waits at most; what is complete later, the watch or the next rescan finds."""
 
+_RELEASE_S: Final = 0.05
+"""Seconds after which what a change superseded is let go of: by then the change is in force."""
+
 
 class FileSource:
     """Files of any known format as one document with one part for each, lowest rank first.
@@ -120,6 +123,7 @@ class FileSource:
                 self._streams.append(stream)
             if held is not None:
                 await stream.look(Look(heard=True, names=True))
+                stream.prepare()
             yield stream
         finally:
             if stream in self._streams:
@@ -181,6 +185,7 @@ class FileSource:
                 faults = self._standing() if not isinstance(items[0], Failed) else []
                 items += faults
                 self._hand_on(items)
+                asyncio.get_running_loop().call_later(_RELEASE_S, self._files.release)
             return bool(items)
 
     def _hand_on(self, items: Sequence[Item]) -> None:
@@ -202,6 +207,7 @@ class _FileStream(Stream):
         super().__init__()
         self._source = source
         self._looking: asyncio.Future[bool] | None = None
+        self._preparing: asyncio.Future[None] | None = None
         self.signals = Signals()
         enabled = source._watch_paths.enabled
         self.watch = source._listen(self.heard) if enabled else None
@@ -238,10 +244,14 @@ class _FileStream(Stream):
             self._looking = asyncio.ensure_future(self._source._look_whole(look, [self]))
         await asyncio.shield(self._looking)
 
+    def prepare(self) -> None:
+        """Find out in the background what the first change would have to."""
+        self._preparing = asyncio.ensure_future(asyncio.to_thread(self._source._files.prepare))
+
     async def finish(self) -> None:
-        """End the watch, after a look that is under way."""
-        if self._looking is not None and not self._looking.done():
-            await asyncio.wait([self._looking])
+        """End the watch, after what is under way."""
+        if busy := [task for task in (self._looking, self._preparing) if task is not None and not task.done()]:
+            await asyncio.wait(busy)
         if self.watch is not None:
             self.watch.close()
 

@@ -83,6 +83,7 @@ class HeldSource:
             if events or self._document.revision == 0:
                 self._publish(tree, locator, events)
             elif report or healed:
+                self._revision += healed  # else who waits for the revision of the failure would not wait for its end
                 self._hand_on(Progress(self._revision))
             return self._revision
 

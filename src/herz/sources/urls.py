@@ -39,6 +39,10 @@ class Scheme(NamedTuple):
 
 SCHEMES: dict[str, Scheme] = {
     "sqlite": Scheme("herz.sources.store", "StoreSource"),
+    "etcd": Scheme("herz.sources.store", "StoreSource", "etcd"),
+    "etcd+tls": Scheme("herz.sources.store", "StoreSource", "etcd"),
+    "zookeeper": Scheme("herz.sources.zookeeper", "ZookeeperSource", "zookeeper"),
+    "zookeeper+tls": Scheme("herz.sources.zookeeper", "ZookeeperSource", "zookeeper"),
 }
 """The URL schemes besides `file:` and `classpath:`; each vendor's client is imported when its scheme is first used."""
 

@@ -70,6 +70,7 @@ class SqliteStore(Store):
         self._clock = lease_clock() if clock is None else clock
         self._retain = retain_revisions
         self._check_s, self._poll_s, self._progress_s, self._file_events = check_s, poll_s, progress_s, file_events
+        self.proof_s = 10 * progress_s
         self._wal = f"{self.path}-wal"
         self._writer = Lane(self.path, create=create, busy_s=busy_s)
         self._reader = Lane(self.path, create=create, busy_s=busy_s)

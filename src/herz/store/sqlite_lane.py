@@ -20,12 +20,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
 from herz.errors import NotRunning, SourceUnavailable
 from herz.store.sqlite_file import busy, connect, translated
+from herz.threads import DaemonThreads
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Lane:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file: FileId | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: DaemonThreads | None = None
         self._closed = False
         self.connections = 0
         """How many connections were opened so far; `data_version` counts anew in each."""
@@ -66,7 +66,7 @@ class Lane:
         if self._closed:
             raise NotRunning("the store is closed", where=str(self.path))
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="herz-sqlite")
+            self._executor = DaemonThreads(1, "herz-sqlite")
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, job)
 
     def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:

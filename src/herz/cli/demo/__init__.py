@@ -3,6 +3,8 @@
 Four processes: this one tells the story and changes the files, the service (FastAPI on uvicorn) serves, a small
 database takes its connections, and the load checks every answer. What is told are their counts, and what they should
 be is part of each act: the exit status is 0 only when everything was as expected.
+
+`herz demo --faults` breaks a real etcd of three members under a plain client and Herz, side by side.
 """
 
 from __future__ import annotations
@@ -17,22 +19,31 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 25
 """How long the demo takes, unless told otherwise."""
+FAULTS_SECONDS: Final = 40
+"""And with `--faults`."""
+EVENTS: Final = 12_000
+"""How many keys `--faults` writes."""
 
 _DESCRIPTION: Final = """\
 Starts a real service under real load in a temporary folder, then changes its configuration
 while it runs: a good change, a change of spelling only, a mistake, a ConfigMap swapped the
 Kubernetes way, a rollback. Every answer is checked: none may fail, none may be torn (made
-from two configurations). Ends by itself; nothing is left behind."""
+from two configurations). Ends by itself; nothing is left behind.
+
+With --faults: six ways to lose a change. A real etcd of three members is cut off, frozen,
+killed, compacted and restored while keys are written; a plain client and Herz follow the same
+keys through the same faults, and what each lost is counted against the writer's own log."""
 
 _EXAMPLES: Final = """\
   herz demo                 about 25 seconds, to be read along
   herz demo --seconds 5     as quick as it can
+  herz demo --faults        six faults of etcd in about 40 seconds, a plain client beside Herz
   herz demo --json          for programs: the last line is the outcome"""
 
 
 def add_parser(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser] = ()) -> None:
     """Add `demo` to the commands."""
-    from herz.cli.arguments import command
+    from herz.cli.arguments import command, positive
 
     parser = command(
         subparsers,
@@ -46,9 +57,20 @@ def add_parser(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser
     parser.add_argument(
         "--seconds",
         type=_seconds,
-        default=SECONDS,
         metavar="N",
-        help="how long to take, pauses for reading included, at most 50 (default: %(default)s)",
+        help="how long to take, pauses for reading included, at most 50 "
+        f"(default: {SECONDS}, with --faults {FAULTS_SECONDS}, or as long as the faults take)",
+    )
+    parser.add_argument("--faults", action="store_true", help="break a real etcd under a plain client and Herz")
+    parser.add_argument(
+        "--events",
+        type=positive,
+        default=EVENTS,
+        metavar="N",
+        help="with --faults: how many keys are written over all cases (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="with --faults: repeats the choices (default: %(default)s)"
     )
 
 
@@ -62,8 +84,20 @@ def _seconds(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Play the demo; 0 when everything was as expected, 1 when not, 130 or 143 when interrupted or terminated.
 
-    `MissingExtra` when the service's libraries are not installed.
+    `MissingExtra` when the service's libraries, or what `--faults` needs, are not installed.
     """
+    if arguments.faults:
+        from herz.cli.demo.faults import play_faults
+
+        seconds = FAULTS_SECONDS if arguments.seconds is None else arguments.seconds
+        return play_faults(
+            json=bool(arguments.json),
+            seconds=float(seconds),
+            events=int(arguments.events),
+            seed=int(arguments.seed),
+            stdout=sys.stdout,
+        )
     from herz.cli.demo.stage import play
 
-    return play(json=bool(arguments.json), seconds=float(arguments.seconds), stdout=sys.stdout)
+    seconds = SECONDS if arguments.seconds is None else arguments.seconds
+    return play(json=bool(arguments.json), seconds=float(seconds), stdout=sys.stdout)

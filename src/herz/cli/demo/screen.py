@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final, TextIO
-
-if TYPE_CHECKING:
-    from herz.cli.demo.story import Tally
+from typing import Any, Final, Protocol, TextIO
 
 _ASCII: Final = str.maketrans({"✓": "+", "✗": "!", "→": "->", "·": "-", "•": "*", "–": "-"})
+
+
+class Counted(Protocol):
+    """What a screen shows beside the narration: numbers that others count."""
+
+    ok: bool
+
+    def counters(self) -> list[tuple[str, str, bool]]:
+        """Names, values, and whether each value is as it should be."""
+
+    def summary(self) -> list[str]:
+        """The outcome in numbers."""
 
 
 class Screen:
     """Plain lines, for pipes and logs, with a line of counters after each act."""
 
-    def __init__(self, tally: Tally, stream: TextIO) -> None:
+    live = False
+    """Whether the counters are seen while they count."""
+
+    def __init__(self, tally: Counted, stream: TextIO) -> None:
         self._tally, self._stream = tally, stream
         self._unicode = _speaks_unicode(getattr(stream, "encoding", None))
         self._counting = False
@@ -51,7 +63,7 @@ class Screen:
     def summary(self, *said: str) -> None:
         """The end of the story in numbers, then `said`."""
         style = "bold" if self._tally.ok else "bold red"
-        for line in summary_lines(self._tally):
+        for line in self._tally.summary():
             self._line(line, style)
         for line in said:
             self._line(line)
@@ -74,8 +86,8 @@ class Screen:
         self._line(moral, indent=3)
 
     def _count(self) -> None:
-        if self._counting and self._tally.requests:
-            self._line(" · ".join(f"{name} {value}" for name, value, _ in counters(self._tally)), indent=3)
+        if self._counting:
+            self._line(" · ".join(f"{name} {value}" for name, value, _ in self._tally.counters()), indent=3)
 
     def _line(self, text: str = "", style: str = "", *, indent: int = 0, mark: str = "") -> None:
         line = " " * indent + (f"{mark} " if mark else "") + text
@@ -87,7 +99,9 @@ class Screen:
 class LiveScreen(Screen):
     """A panel of live counters at the bottom of the terminal, the narration scrolling above it. Needs rich."""
 
-    def __init__(self, tally: Tally, stream: TextIO) -> None:
+    live = True
+
+    def __init__(self, tally: Counted, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
@@ -129,7 +143,7 @@ class LiveScreen(Screen):
         from rich.table import Table
         from rich.text import Text
 
-        cells = counters(self._tally)
+        cells = self._tally.counters()
         grid = Table.grid(expand=True, padding=(0, 0, 0, 1))
         for _ in cells:
             grid.add_column(justify="right", no_wrap=True)
@@ -141,7 +155,7 @@ class LiveScreen(Screen):
         return Panel(grid, box=shape, border_style="dim", padding=(0, 1), width=width)
 
 
-def screen_for(tally: Tally, *, json: bool) -> Screen:
+def screen_for(tally: Counted, *, json: bool) -> Screen:
     """The live screen on a terminal that can show it, else plain lines; on standard error when JSON is asked for."""
     if json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return Screen(tally, sys.stderr if json else sys.stdout)
@@ -149,35 +163,6 @@ def screen_for(tally: Tally, *, json: bool) -> Screen:
         return LiveScreen(tally, sys.stdout)
     except ModuleNotFoundError:
         return Screen(tally, sys.stdout)
-
-
-def counters(tally: Tally) -> list[tuple[str, str, bool]]:
-    """Names, values, and whether each value is as it should be."""
-    return [
-        ("requests", f"{tally.requests:,}", True),
-        ("failed", f"{tally.failed}", tally.failed == 0),
-        ("torn", f"{tally.torn}", tally.torn == 0),
-        ("p50", f"{tally.p50_ms:.1f} ms", True),
-        ("p99", f"{tally.p99_ms:.1f} ms", True),
-        ("reloads", f"{tally.reloads}", True),
-        ("reload", f"{tally.reload_ms[-1]:.0f} ms" if tally.reload_ms else "–", True),
-        ("rebuilt", f"{tally.rebuilt}", True),
-        ("refused", f"{tally.refused}", True),
-    ]
-
-
-def summary_lines(tally: Tally) -> list[str]:
-    """The outcome in numbers."""
-    lines = [
-        f"{tally.requests:,} requests, {tally.failed} failed, {tally.torn} torn, p50 {tally.p50_ms:.1f} ms,"
-        f" p99 {tally.p99_ms:.1f} ms",
-        f"{tally.reloads} reloads, {tally.rebuilt} objects rebuilt, {tally.refused} refused",
-    ]
-    if tally.reload_ms:
-        lines[1] += f"; in force {min(tally.reload_ms):.0f} to {max(tally.reload_ms):.0f} ms after saving"
-    if tally.first_fault:
-        lines.append(f"first fault: {tally.first_fault}")
-    return lines
 
 
 def _speaks_unicode(encoding: str | None) -> bool:

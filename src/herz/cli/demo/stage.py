@@ -8,15 +8,17 @@ import json as json_
 import signal
 import tempfile
 import time
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from herz.cli.demo.files import Files
 from herz.cli.demo.http import Connection
 from herz.cli.demo.process import Child, ChildFailed
 from herz.cli.demo.screen import Screen, screen_for
-from herz.cli.demo.story import Story, Tally
+from herz.cli.demo.story import Story
+from herz.cli.demo.tally import Tally
 from herz.errors import MissingExtra
 
 NEEDED: Final = ("fastapi", "pydantic", "uvicorn")
@@ -41,23 +43,34 @@ def play(*, json: bool, seconds: float, stdout: TextIO) -> int:
         )
     tally = Tally()
     screen = screen_for(tally, json=json)
-    try:
-        asyncio.run(_play(screen, tally, seconds))
-    except asyncio.CancelledError:
+    if not to_its_end(_play(screen, tally, seconds), screen):
         return TERMINATED
-    except KeyboardInterrupt:
-        screen.text("", "Interrupted: everything is stopped, and nothing is left behind.")
-        raise
     if json:
         print(json_.dumps(tally.as_dict()), file=stdout, flush=True)
     return 0 if tally.ok else 1
 
 
-async def _play(screen: Screen, tally: Tally, seconds: float) -> None:
+def to_its_end(playing: Coroutine[Any, Any, None], screen: Screen) -> bool:
+    """Run a demo; False when a signal ended it before its time. Ctrl-C is told, and goes on to the caller."""
+    try:
+        asyncio.run(_stoppable(playing))
+    except asyncio.CancelledError:
+        return False
+    except KeyboardInterrupt:
+        screen.text("", "Interrupted: everything is stopped, and nothing is left behind.")
+        raise
+    return True
+
+
+async def _stoppable(playing: Coroutine[Any, Any, None]) -> None:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine runs in one
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await playing
+
+
+async def _play(screen: Screen, tally: Tally, seconds: float) -> None:
     started = time.monotonic()
     try:
         await _perform(screen, tally, max(LEAST_PAUSE_S, (seconds - WORK_S) / PAUSES))

@@ -6,13 +6,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from herz.cli.demo.files import Files
 from herz.cli.demo.http import Answer, Connection
 from herz.cli.demo.screen import Screen
+from herz.cli.demo.tally import Tally
 
 ARRIVE_S: Final = 5.0
 """How long a change may take to arrive before the demo calls it missing; milliseconds are usual."""
@@ -117,34 +118,6 @@ ACTS: tuple[Act, ...] = (
         ),
     ),
 )
-
-
-@dataclass
-class Tally:
-    """What the service and the load have counted so far. `as_dict` is what `--json` prints."""
-
-    ok: bool = True
-    requests: int = 0
-    failed: int = 0
-    torn: int = 0
-    reloads: int = 0
-    rebuilt: int = 0
-    refused: int = 0
-    per_second: float = 0.0
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
-    reload_ms: list[float] = field(default_factory=list)
-    first_fault: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The outcome, without what only eyes need."""
-        names = ("ok", "requests", "failed", "torn", "reloads", "rebuilt", "refused")
-        return {name: getattr(self, name) for name in names}
-
-    def loaded(self, report: Mapping[str, Any]) -> None:
-        """Take over what the load says."""
-        for name in ("requests", "failed", "torn", "per_second", "p50_ms", "p99_ms", "first_fault"):
-            setattr(self, name, report[name])
 
 
 class Story:

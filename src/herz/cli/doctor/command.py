@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from herz.app.bootstrap import Wanted
+from herz.app.wanted import Wanted
 from herz.cli.arguments import command, source_options, wanted_of
 from herz.cli.doctor.application import Application, NotImportable, imported
 from herz.cli.doctor.checks import CHECKS, findings
+from herz.cli.doctor.etcd import etcd_options, together, visit, visit_sources
 from herz.cli.doctor.examination import Examination, examine
-from herz.cli.doctor.finding import Finding, finding_of
+from herz.cli.doctor.finding import RANKS, Finding, finding_of
 from herz.cli.output import paint, print_json
 from herz.errors import UsageError
 from herz.model.tree import leaves
@@ -42,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "  herz doctor --app app.main:herz          also the models, and values copied out of configuration\n"
         "  herz doctor --code src/                  look for such copies without importing anything\n"
         "  herz doctor --url http://127.0.0.1:8000/actuator\n"
+        "  herz doctor --etcd-args '--listen-client-urls https://0.0.0.0:2379 --cert-file s.crt --key-file s.key'\n"
         "  herz doctor --ignore sources-disagree    leave a kind of finding out\n"
         "  herz doctor --json | jq '.findings[].remedy'",
         parents=[source_options()],
@@ -50,24 +51,22 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--code", action="append", metavar="PATH", help="code to scan (default: the package of --app)")
     parser.add_argument("--url", metavar="URL", help="the actuator of a running service")
     parser.add_argument("--ignore", action="append", default=[], metavar="CODE", help="leave findings of this code out")
+    etcd_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is wrong; 1 when there is an error or a warning."""
     found: list[Finding] = []
-    application: Application | None = None
-    if arguments.app:
-        try:
-            application = imported(arguments.app)
-        except NotImportable as error:
-            found.append(finding_of(error, "application-not-importable", arguments.app))
-    examination = examine(
-        _wanted(arguments, application),
-        application=application,
-        code=tuple(map(_existing, arguments.code or ())),
-        url=arguments.url,
-    )
-    found += findings(examination, arguments.ignore)
+    examination: Examination | None = None
+    etcd = visit(arguments)
+    if not etcd.checks or arguments.source or arguments.app or arguments.code or arguments.url:
+        examination = _examined(arguments, found)
+        found += findings(examination)
+        if arguments.etcd_endpoints is None:
+            etcd = together([visit_sources(examination), etcd])
+    found = [one for one in dict.fromkeys([*found, *etcd.findings]) if one.code not in arguments.ignore]
+    found.sort(key=lambda one: RANKS[one.severity])
+    checks = [*(CHECKS if examination is not None else ()), *etcd.checks]
     wrong = any(one.severity != "note" for one in found)
     if arguments.json:
         counts = Counter(one.severity for one in found)
@@ -77,13 +76,30 @@ def run(arguments: argparse.Namespace) -> int:
                 "errors": counts["error"],
                 "warnings": counts["warning"],
                 "notes": counts["note"],
-                "checks": list(CHECKS),
+                "checks": checks,
                 "findings": [one.as_dict() for one in found],
+                **etcd.data,
             }
         )
     else:
-        print(_report(examination, found))
+        print(_report([*_heading(examination), *etcd.lines], found, len(checks)))
     return 1 if wrong else 0
+
+
+def _examined(arguments: argparse.Namespace, found: list[Finding]) -> Examination:
+    """The examination that the command line asks for; an application that cannot be imported is `found`."""
+    application: Application | None = None
+    if arguments.app:
+        try:
+            application = imported(arguments.app)
+        except NotImportable as error:
+            found.append(finding_of(error, "application-not-importable", arguments.app))
+    return examine(
+        _wanted(arguments, application),
+        application=application,
+        code=tuple(map(_existing, arguments.code or ())),
+        url=arguments.url,
+    )
 
 
 def _wanted(arguments: argparse.Namespace, application: Application | None) -> Wanted:
@@ -92,8 +108,7 @@ def _wanted(arguments: argparse.Namespace, application: Application | None) -> W
         return wanted_of(arguments)
     wanted = application.herz.wanted
     given = wanted_of(arguments, sources=())
-    return replace(
-        wanted,
+    return wanted._replace(
         profiles=given.profiles if given.profiles is not None else wanted.profiles,
         base_folders=given.base_folders or wanted.base_folders,
     )
@@ -106,22 +121,28 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _report(examination: Examination, found: Sequence[Finding]) -> str:
+def _heading(examination: Examination | None) -> list[str]:
+    if examination is None:
+        return []
     names = [feed.name for feed in examination.feeds if not feed.source.local]
     keys = sum(1 for _ in leaves(examination.composition.tree))
     profiles = examination.settings.profiles
-    lines = [
+    return [
         paint(f"{', '.join(names)}: {keys} key{'' if keys == 1 else 's'}", "bold")
         + (f", profiles {', '.join(profiles)}" if profiles else "")
     ]
+
+
+def _report(heading: Sequence[str], found: Sequence[Finding], checks: int) -> str:
+    lines = [*heading]
     for one in found:
         lines += ["", f"{paint(one.severity, _COLOURS[one.severity])}  {one.where}  {paint(f'[{one.code}]', 'dim')}"]
         lines += [f"  {line}" for line in one.what.splitlines()]
         lines.append(f"  {paint('→', 'green')} {one.remedy}")
-    return "\n".join([*lines, "", _summary(found)])
+    return "\n".join([*lines, "", _summary(found, checks)])
 
 
-def _summary(found: Sequence[Finding]) -> str:
+def _summary(found: Sequence[Finding], checks: int) -> str:
     counts = Counter(one.severity for one in found)
     told = [
         f"{counts[severity]} {severity}{'' if counts[severity] == 1 else 's'}"
@@ -130,4 +151,4 @@ def _summary(found: Sequence[Finding]) -> str:
     ]
     if any(one.severity != "note" for one in found):
         return ", ".join(told)
-    return f"nothing is wrong: {len(CHECKS)} checks" + (f", {told[0]}" if told else "")
+    return f"nothing is wrong: {checks} check{'' if checks == 1 else 's'}" + (f", {told[0]}" if told else "")

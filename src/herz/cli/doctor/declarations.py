@@ -43,7 +43,7 @@ def _bound(examination: Examination, properties: Properties) -> Iterator[Finding
             lookup(composition.tree, path),
             place=composition.locate,
             secret=composition.secrets,
-            elsewhere=examination.application.providers.beneath(properties),
+            elsewhere=examination.application.providers.elsewhere(properties.binding),
             at=path,
         )
     except BindingError as error:

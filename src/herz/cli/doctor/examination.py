@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from herz.app.bootstrap import Wanted, load
+from herz.app.bootstrap import load
 from herz.app.feed import Feed, layers_of
+from herz.app.wanted import Wanted
 from herz.cli.doctor.application import Application
 from herz.cli.loading import close, make
 from herz.errors import ConfigLoadError, HerzError

@@ -11,7 +11,6 @@ import collections.abc as abc
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
@@ -93,11 +92,11 @@ class Shapes:
         shape = self.of(annotation)
         kind = measured(metadata)
         if kind is not None:
-            shape = replace(shape, kind=kind)
+            shape = shape._replace(kind=kind)
         if not self._validates:
             checks = tuple(check for meta in metadata for check in constraints(meta))
             if checks:
-                shape = replace(shape, convert=checked(shape, checks))
+                shape = shape._replace(convert=checked(shape, checks))
         return shape
 
     # --- classes ----------------------------------------------------------------------------------
@@ -195,7 +194,7 @@ class Shapes:
         members = [self.of(argument) for argument in arguments if argument is not type(None)]
         optional = len(members) < len(arguments)
         if len(members) == 1:
-            return replace(members[0], convert=optional_of(members[0]), optional=True)
+            return members[0]._replace(convert=optional_of(members[0]), optional=True)
         kinds = {shape.kind for shape in members}
         return Shape(
             first_fit(members, optional),

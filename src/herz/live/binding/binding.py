@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -42,7 +42,7 @@ class Bound(Generic[M]):
     """What the instance was made of."""
     place: Callable[[Path], str] = dataclasses.field(repr=False)
     secret: SecretKeys = dataclasses.field(repr=False)
-    elsewhere: Collection[Path] = dataclasses.field(repr=False)
+    elsewhere: Callable[[Path], bool] | None = dataclasses.field(repr=False)
     prefix: Path = dataclasses.field(repr=False)
 
 
@@ -95,14 +95,14 @@ class Binding(Generic[M]):
         *,
         place: Callable[[Path], str] = nowhere,
         secret: SecretKeys = _SECRET_KEYS,
-        elsewhere: Collection[Path] = (),
+        elsewhere: Callable[[Path], bool] | None = None,
         at: Path | None = None,
     ) -> Bound[M]:
         """An instance made of `table`, the value at the prefix: a table, or `ABSENT` or None for all defaults.
 
         `place` says where an absolute path was written (empty when it does not know); it is only asked about paths
-        that are in `table`, and only for messages. `secret` says which keys are never shown. `elsewhere` are relaxed
-        absolute paths that other models are bound to, whose keys are not unknown. `at` is the prefix as the tree
+        that are in `table`, and only for messages. `secret` says which keys are never shown. `elsewhere` tells whether
+        another model reads an absolute path, or keys below it: then it is not unknown. `at` is the prefix as the tree
         spells it. `BindingError` has one line for everything that does not fit.
         """
         prefix = self.path if at is None else at
@@ -124,7 +124,8 @@ class Binding(Generic[M]):
         elif reading.problems:  # a required key that is missing is often there, misspelled
             reading.problems += [line for line in reading.unknown if "did you mean" in line]
         if reading.problems or value is ABSENT:
-            raise BindingError("\n".join(reading.problems), problems=reading.problems) from reading.cause
+            where = reading.placed.get(reading.problems[0]) if reading.problems else None
+            raise BindingError("\n".join(reading.problems), problems=reading.problems, where=where) from reading.cause
         depth = len(prefix)
         return Bound(
             value,
@@ -224,6 +225,31 @@ class Binding(Generic[M]):
         return known.get(names) or next(
             (kind for pattern, kind in known.items() if ANY_NAME in pattern and _fits(pattern, names)), None
         )
+
+    def reads(self, path: Path) -> bool:
+        """Whether a field reads the key at `path`, absolute and in any spelling, or keys below it.
+
+        What stands under a field that is no model (a table with free names, a list, a value) counts as read by it.
+        """
+        names, prefix = tuple(map(relaxed, path)), tuple(map(relaxed, self.path))
+        if len(names) <= len(prefix):
+            return prefix[: len(names)] == names
+        if names[: len(prefix)] != prefix:
+            return False
+        inner: Any = self.schema
+        for segment in path[len(prefix) :]:
+            if isinstance(inner, Schema) and inner.root is not None:
+                inner = inner.root.shape.schema or inner.root.shape.values
+            if isinstance(inner, Schema):
+                field = inner.named(segment)
+                if field is None:
+                    return inner.reads(segment)
+                inner = field.shape.schema or field.shape.values
+            elif isinstance(inner, Shape):
+                inner = inner.schema or inner.values
+            if inner is None:
+                return True
+        return True
 
     def is_secret(self, path: Path) -> bool:
         """Whether the model takes the value at `path`, relative and in any spelling, as a secret."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, get_type_hints, is_typeddict
-
-import msgspec
+from typing import Any, Final, NamedTuple, get_type_hints, is_typeddict
 
 from herz.errors import UsageError
 from herz.model.key import relaxed
@@ -21,8 +18,7 @@ RAW: Final = object()
 """Stands for an annotation: the value goes to the model as it was written, for a function of its own to read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """One field as its model declares it.
 
     `argument` is its name in the constructor, `names` what configuration may call it. `accepts` is what the
@@ -41,8 +37,7 @@ class Declared:
     """Whether the instance keeps the value as an attribute; a dataclass's InitVar is gone after construction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """One model: its fields, how an instance is made of a dict of them, and what it says of itself."""
 
     family: str
@@ -186,6 +181,8 @@ def _converted(converter: Any, annotation: Any) -> Any:
 
 
 def _msgspec(kind: Any, localns: Mapping[str, Any] | None) -> Description:
+    import msgspec  # 5 ms, and imported by whoever has such a model
+
     resolved = hints(kind, localns)
     fields: list[Declared] = []
     written = kind.__struct_defaults__

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from herz.model.key import Path, join, relaxed
+from herz.model.key import Path, join
 from herz.model.secret import MASK, Secret, SecretKeys
 from herz.model.tree import ABSENT, is_table, lookup
 
@@ -40,6 +40,7 @@ class Reading:
         "elsewhere",
         "hidden",
         "place",
+        "placed",
         "prefix",
         "problems",
         "read",
@@ -56,7 +57,7 @@ class Reading:
         *,
         place: Callable[[Path], str],
         secret: SecretKeys,
-        elsewhere: Collection[Path] = (),
+        elsewhere: Callable[[Path], bool] | None = None,
     ) -> None:
         self.table = table
         self.prefix = prefix
@@ -68,13 +69,15 @@ class Reading:
         self.read: set[Path] = set()
         self.strays = 0
         self.cause: BaseException | None = None
+        self.placed: dict[str, str] = {}
+        """The place that a line names, by the line."""
         self.hidden: list[str] = []
         """Texts that fields took as secrets; whatever the keys say, no message may show them."""
 
     def trial(self) -> Reading:
         """A reading of the same table whose findings count only if they are taken over with `adopt`."""
         trial = Reading(self.table, self.prefix, place=self.place, secret=self.secret, elsewhere=self.elsewhere)
-        trial.hidden = self.hidden
+        trial.hidden, trial.placed = self.hidden, self.placed
         return trial
 
     def adopt(self, trial: Reading) -> None:
@@ -112,17 +115,13 @@ class Reading:
         """
         if nearest is None and len(path) == 1:
             return
-        if self.elsewhere and self._bound_elsewhere(path):
+        if self.elsewhere is not None and self.elsewhere(path):
             return
         self.strays += 1
         if self.strays > MOST_UNKNOWN:
             return
         advice = "" if nearest is None else f", did you mean '{nearest}'?"
         (self.problems if forbidden else self.unknown).append(self.line(path, f"unknown key{advice}"))
-
-    def _bound_elsewhere(self, path: Path) -> bool:
-        wanted = tuple(map(relaxed, path))
-        return any(other[: len(wanted)] == wanted or wanted[: len(other)] == other for other in self.elsewhere)
 
     # --- words ------------------------------------------------------------------------------------
 
@@ -136,7 +135,10 @@ class Reading:
         text = f"{key}: {what}" if key else what
         if place:
             text += f" ({place})"
-        return f"{text}; {remedy}" if remedy else text
+        text = f"{text}; {remedy}" if remedy else text
+        if place:
+            self.placed[text] = place
+        return text
 
     def _written(self, path: Path) -> str:
         """Where `path` was written; empty when it was not."""

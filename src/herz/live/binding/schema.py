@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, get_args, get_origin
-
-from msgspec.structs import force_setattr
+from typing import Any, Final, NamedTuple, get_args, get_origin
 
 from herz.errors import UsageError
 from herz.live.binding.annotations import Shapes
@@ -32,8 +29,7 @@ ANY_NAME: Final = "*"
 _EXPECTED: Final = "a table of settings"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a model: how configuration names it, what its value becomes, how two values compare."""
 
     name: str
@@ -51,6 +47,16 @@ class Field:
     def schema(self) -> Schema | None:
         """The model that this field's table becomes, if it is one."""
         return self.shape.schema if isinstance(self.shape.schema, Schema) else None
+
+
+def _assign(instance: Any, name: str, value: Any, family: str) -> None:
+    """Set an attribute of an instance that may be frozen."""
+    if family == "msgspec":
+        from msgspec.structs import force_setattr
+
+        force_setattr(instance, name, value)
+    else:
+        object.__setattr__(instance, name, value)
 
 
 class Inspection:
@@ -130,6 +136,12 @@ class Schema:
         if field is None and (field := self._spelled.get(relaxed(segment))) is not None:
             self._spelled[segment] = field
         return field
+
+    def reads(self, segment: str) -> bool:
+        """Whether a key called `segment` is taken: by a field, as the tag, or because the model takes any."""
+        tag = self.description.tag
+        tagged = tag is not None and relaxed(segment) == relaxed(tag[0])
+        return tagged or self.description.extra == "allow" or self.named(segment) is not None
 
     def _unknown(self, path: Path, reading: Reading) -> None:
         """Report a key that no field reads, with the name it may be a misspelling of.
@@ -245,8 +257,7 @@ class Schema:
                 if value is not None and value is not field.default:
                     frozen = self._frozen_value(value)
                     if frozen is not value:
-                        assign = force_setattr if self.description.family == "msgspec" else object.__setattr__
-                        assign(instance, field.name, frozen)
+                        _assign(instance, field.name, frozen, self.description.family)
         return instance if self._freeze is None else self._freeze(instance)
 
     def _frozen_value(self, value: Any) -> Any:

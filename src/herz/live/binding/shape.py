@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from immutables import Map
 
@@ -36,8 +35,7 @@ class Tabular(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """What an annotation makes of a value.
 
     `natural` are the types of values that it takes as they are, which decides between the members of a union.
