@@ -45,7 +45,7 @@ class Check:
         )
 
 
-def tests(path: str, *, k: str) -> Check:
+def checked_by(path: str, *, k: str) -> Check:
     return Check(f"{Path(path).stem} -k '{k}'", (f"tests/{path}", "-k", k))
 
 
@@ -56,26 +56,26 @@ def case(number: int, *, events: int = 200, seed: int = 1) -> Check:
 
 
 SESSION = "watch/test_session_faults.py"
-CUT = tests(SESSION, k="stream_was_cut")
-COMPACTED = tests(SESSION, k="compaction_in_the_gap")
-OVERTAKEN = tests(SESSION, k="overtaken or compacted_beyond")
-BEHIND = tests(SESSION, k="went_back")
-REPLAYED = tests(SESSION, k="replayed")
-SILENT = tests(SESSION, k="given_up_for_another")
-EMPTIED = tests(SESSION, k="deleted_whole")
-CORE = tests("watch/test_session_core.py", k="test")
-WIRE = tests("faults/test_etcd_watch_faults.py", k="test")
-CONTINUITY = tests("faults/test_etcd_watch_faults.py", k="version or never_handed_on")
-IDENTITY = tests("faults/test_etcd_watch_faults.py", k="another_store")
-RESUME = tests("etcd/test_etcd_watch.py", k="stopped_gracefully")
-LEADERLESS = tests("etcd/test_etcd_watch.py", k="without_a_leader")
-MUTE = tests("faults/test_etcd_watch_faults.py", k="says_nothing_more")
-SWALLOWED = tests("etcd/test_etcd_watch.py", k="compaction_swallows")
-FRAGMENTS = tests("etcd/test_etcd_watch.py", k="fragment or comes_again")
-REGISTRATION = tests("discovery/test_discovery_registration.py", k="deadline or without_time or before_the_server")
-REFUSED_WATCH = tests("discovery/test_discovery_watch.py", k="refused_watch")
-REFUSED = tests("app/test_refused_revisions.py", k="test")
-LAST_GOOD = tests("app/test_last_good_check.py", k="damage")
+CUT = checked_by(SESSION, k="stream_was_cut")
+COMPACTED = checked_by(SESSION, k="compaction_in_the_gap")
+OVERTAKEN = checked_by(SESSION, k="overtaken or compacted_beyond")
+BEHIND = checked_by(SESSION, k="went_back")
+REPLAYED = checked_by(SESSION, k="replayed")
+SILENT = checked_by(SESSION, k="given_up_for_another")
+EMPTIED = checked_by(SESSION, k="deleted_whole")
+CORE = checked_by("watch/test_session_core.py", k="test")
+WIRE = checked_by("faults/test_etcd_watch_faults.py", k="test")
+CONTINUITY = checked_by("faults/test_etcd_watch_faults.py", k="version or never_handed_on")
+IDENTITY = checked_by("faults/test_etcd_watch_faults.py", k="another_store")
+RESUME = checked_by("etcd/test_etcd_watch.py", k="stopped_gracefully")
+LEADERLESS = checked_by("etcd/test_etcd_watch.py", k="without_a_leader")
+MUTE = checked_by("faults/test_etcd_watch_faults.py", k="says_nothing_more")
+SWALLOWED = checked_by("etcd/test_etcd_watch.py", k="compaction_swallows")
+FRAGMENTS = checked_by("etcd/test_etcd_watch.py", k="fragment or comes_again")
+REGISTRATION = checked_by("discovery/test_discovery_registration.py", k="deadline or without_time or before_the_server")
+REFUSED_WATCH = checked_by("discovery/test_discovery_watch.py", k="refused_watch")
+REFUSED = checked_by("app/test_refused_revisions.py", k="test")
+LAST_GOOD = checked_by("app/test_last_good_check.py", k="damage")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ MUTANTS = [
         "sources/store.py",
         "if not entry.key.startswith(self.prefix):",
         "if False:",
-        tests(SESSION, k="outside_the_prefix"),
+        checked_by(SESSION, k="outside_the_prefix"),
     ),
     # --- whether the store tells the same story
     Mutant(
