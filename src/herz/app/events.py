@@ -74,11 +74,9 @@ class Applied:
             epoch=self.epoch,
         )
 
-    def whole(self) -> Applied | Present:
-        """What stands for this revision and all before it: everything in force after it, as a reset."""
-        if self.made_of is None:
-            return self
-        return Present(self.generation, self.made_of[1], self.source, self.revision, self.epoch)
+    def whole(self) -> Present | None:
+        """What stands for this revision and all before it, as a reset; None once `compact` has let go of that."""
+        return self.made_of and Present(self.generation, self.made_of[1], self.source, self.revision, self.epoch)
 
     def compact(self) -> None:
         """Make the change set now and let go of all else, for it may wait long: a composition keeps its documents."""
@@ -98,6 +96,10 @@ class Present:
     source: str = ""
     revision: int = 0
     epoch: int = 0
+
+    def whole(self) -> Present:
+        """Itself."""
+        return self
 
     @cached_property
     def change_set(self) -> ChangeSet:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
-from herz.app.events import Applied, Phase
+from herz.app.events import Applied, Phase, Present
 from herz.app.herz import Herz
 from herz.live.dispatcher import is_async
 from herz.model.change import ChangeSet
@@ -163,28 +163,28 @@ class ConfigManager:
 
     def _heard(
         self, listener: Callable[[Any], Any], wanted: tuple[type, ...], number: int
-    ) -> Callable[[Snapshot | Applied], Any]:
+    ) -> Callable[[Snapshot | Applied | Present], Any]:
         """`listener` for what Herz says; the change set is made in the listener's own thread, and only once."""
 
-        def event_of(said: Snapshot | Applied) -> ConfigEvent | None:
-            kind = ConfigChangeEvent if isinstance(said, Applied) else ConfigLoadedEvent
+        def event_of(said: Snapshot | Applied | Present) -> ConfigEvent | None:
+            kind = ConfigLoadedEvent if isinstance(said, Snapshot) else ConfigChangeEvent
             if number in self._removed or not issubclass(kind, wanted):
                 return None
-            return ConfigChangeEvent(said.change_set) if isinstance(said, Applied) else ConfigLoadedEvent(said)
+            return ConfigLoadedEvent(said) if isinstance(said, Snapshot) else ConfigChangeEvent(said.change_set)
 
         if is_async(listener):
 
-            async def hear_async(said: Snapshot | Applied) -> None:
+            async def hear_async(said: Snapshot | Applied | Present) -> None:
                 if (event := event_of(said)) is not None:
                     await listener(event)
 
             return hear_async
 
-        def hear(said: Snapshot | Applied) -> None:
+        def hear(said: Snapshot | Applied | Present) -> None:
             if (event := event_of(said)) is not None:
                 listener(event)
 
         return hear
 
-    def _said(self, said: Snapshot | Applied) -> None:
+    def _said(self, said: Snapshot | Applied | Present) -> None:
         self._herz.events.fire(_EVENT, said)

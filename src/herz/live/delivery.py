@@ -37,6 +37,12 @@ MOST = 16_384
 Report = Callable[[str, Any, Any, BaseException], None]
 
 
+def _whole(event: Any) -> Any:
+    """What stands for `event` and all before it; None where nothing does."""
+    whole = getattr(event, "whole", None)
+    return None if whole is None else whole()
+
+
 class _Marker:
     """A place in a queue: `reached` is done once everything put before it has been handled."""
 
@@ -77,13 +83,16 @@ class Mailbox:
 
     def put(self, event: Any) -> None:
         """Queue one event; handled after all that were put before by the same thread."""
-        if len(self._pending) >= MOST and (whole := getattr(event, "whole", None)) is not None:
-            event = self._folded(whole())
+        before = self._last()
+        if len(self._pending) >= MOST and (whole := _whole(event)) is not None:
+            self._fold()
+            before, event = None, whole
         self._pending.append(event)
         if not self._awake:
             self._awake = True
             self._wake()
-        if len(self._pending) > COMPACT_FROM and (compact := getattr(event, "compact", None)) is not None:
+        # Not this event: other queues may be about to be put it, and to ask for its `whole()`.
+        if len(self._pending) - 1 > COMPACT_FROM and (compact := getattr(before, "compact", None)) is not None:
             compact()
         if len(self._pending) >= self._warn_at:
             self._warn_at *= 2
@@ -94,21 +103,27 @@ class Mailbox:
                 len(self._pending),
             )
 
-    def _folded(self, event: Any) -> Any:
-        """Drop what waits in favour of `event`, which stands for all of it."""
-        folded = 0
+    def _last(self) -> Any:
+        try:
+            return self._pending[-1]
+        except IndexError:
+            return None
+
+    def _fold(self) -> None:
+        """Drop what waits and can be stood for; anything else stays, in its order."""
+        kept, dropped = list[Any](), 0
         while (item := self._next()) is not None:
-            if type(item[0]) is _Marker:
-                item[0].reach()
+            if hasattr(item[0], "whole"):
+                dropped += 1
             else:
-                folded += 1
+                kept.append(item[0])
+        self._pending.extend(kept)
         logger.warning(
-            "listener %r of %r was too slow: one event that is marked as a reset stands for %d",
+            "listener %r of %r was too slow: it gets the state, marked as a reset, in place of %d events",
             self.listener,
             self.name,
-            folded + 1,
+            dropped + 1,
         )
-        return event
 
     def mark(self) -> Future[None]:
         """Done once everything put before has been handled, cancelled or given up."""
