@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from herz import ConfigChangeEvent, ConfigLoadedEvent, ConfigManager, Herz
+from herz import ConfigChangeEvent, ConfigLoadedEvent, ConfigManager, Herz, Snapshot
 from herz.model.change import ChangeSet
 from herz.sources.mapping import MappingSource
 
