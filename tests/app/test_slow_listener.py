@@ -68,7 +68,7 @@ def test_two_listeners_that_are_too_slow_both_get_the_whole_state(monkeypatch: p
     with herz:
         for count in range(1, 61):
             source.update({"count": count, f"key{count}": count})
-            herz.wait_for(lambda snapshot, count=count: snapshot["count"] == count, timeout=10)
+            herz.wait_for(counted(count), timeout=10)
         go_on.set()
     for told in heard.values():
         state: dict[str, object] = {"count": 0, "name": "pay"}
@@ -94,7 +94,7 @@ def test_a_manager_tells_a_slow_listener_that_it_was_loaded_and_then_a_reset(mon
     with manager:
         for count in range(1, 61):
             source.update({"count": count})
-            manager.herz.wait_for(lambda snapshot, count=count: snapshot["count"] == count, timeout=10)
+            manager.herz.wait_for(counted(count), timeout=10)
         go_on.set()
     assert isinstance(heard[0], ConfigLoadedEvent)
     assert heard[0].snapshot["count"] == 0
