@@ -32,7 +32,7 @@ from herz.merge.diff import Drift, counted
 from herz.model.document import Batch, Document, Event, Progress, Reset, Revision, replay
 from herz.model.layer import Layer
 from herz.model.snapshot import Snapshot
-from herz.sources.base import Failed, Item, Remote
+from herz.sources.base import Failed, Item, Prepare, Remote
 from herz.watch.backoff import delay_s
 
 logger = logging.getLogger("herz")
@@ -152,7 +152,7 @@ class Updater:
         try:
             if isinstance(item, Failed):
                 await self._failed(feed, item)
-            elif isinstance(item, Progress):
+            elif isinstance(item, Progress) or isinstance(item, Prepare):
                 feed.mended()
             else:
                 items: list[Batch | Reset] = [item]

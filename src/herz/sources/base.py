@@ -19,14 +19,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from herz.errors import HerzError
 from herz.model.document import Batch, Document, Progress, Reset, Revision
 from herz.model.origin import Origin
+
+if TYPE_CHECKING:
+    from herz.model.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,19 @@ class Failed:
     since: Revision | None = None
 
 
-Item: TypeAlias = Batch | Progress | Reset | Failed
+class Prepare(NamedTuple):
+    """Build the objects for `document` now and do not use them yet; None withdraws what was asked for before.
+
+    When the same document comes as a `Batch` or `Reset` later, what was built for it is put in force. Until then it
+    is kept current: after any other change it is built anew. With `keep` False it is built, told and let go of at once.
+    """
+
+    revision: Revision
+    document: Document | None
+    keep: bool = True
+
+
+Item: TypeAlias = Batch | Progress | Reset | Failed | Prepare
 """What a follower is handed."""
 
 
@@ -122,6 +137,46 @@ class Remote(Protocol):
 
     async def standing(self, after: Revision) -> Standing:
         """Where the place stands, and whether it still matches what was handed on up to `after`; `SourceError`."""
+
+
+class Rehearsal(NamedTuple):
+    """How building `document` without using it went: what was built anew, what is only built on first use, or why not.
+
+    `fingerprint` is that of the source's documents as they would be in force.
+    """
+
+    document: Document
+    fingerprint: str = ""
+    rebuilt: tuple[str, ...] = ()
+    unbuilt: tuple[str, ...] = ()
+    error: HerzError | None = None
+
+
+class Running(NamedTuple):
+    """What this process runs of one source, at one moment.
+
+    `document` is the source's that is in force, `fingerprint` covers it alone (its parts merged), as a release
+    fingerprint does; `snapshot` is everything in force. `error` says why something newer is not in force; `applying`
+    that something newer is being put in force. `rehearsal` is the last `Prepare` that stands.
+    """
+
+    document: Document
+    fingerprint: str
+    snapshot: Snapshot
+    applying: bool = False
+    error: HerzError | None = None
+    rehearsal: Rehearsal | None = None
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """What a source adds that tells its place what this process runs of it, rather than what was fetched."""
+
+    def attach(self, running: Callable[[], Running], graph: Callable[[], Mapping[str, Any]]) -> None:
+        """From now on `running()` tells what is in force, and `graph()` which objects depend on what. On one loop."""
+
+    def moved(self) -> None:
+        """What runs may be another than before: something was put in force, refused or rehearsed. Must not block."""
 
 
 class Stream(AsyncIterator[Item]):

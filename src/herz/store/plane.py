@@ -1,0 +1,163 @@
+"""Where the control plane keeps everything in a revisioned store: `herz serve` and clients that follow it directly.
+
+* `/herz/live/<app>/<namespace>/all/channel`, `…/all/asks`: what every instance follows.
+* `/herz/live/<app>/<namespace>/to/<instance>/mailbox`: what one instance follows besides.
+* `/herz/fleet/<app>/<namespace>/<instance>`: its report, under a lease; `/herz/answers/…/<nonce>/<instance>`.
+* `/herz/apps/<app>/<namespace>/…`: draft, schema, counter and releases; `/herz/rollouts/…`.
+* `/herz/content/<digest>`, `/herz/chunks/<digest>`, `/herz/graphs/<digest>`: addressed by what they hold.
+* `/herz/audit/…`, `/herz/tokens/…`, `/herz/work/…`: who did what, who may, and who does what must happen once.
+
+Instances' rights can be given by prefix: they read `live`, `content` and `chunks`, and write `fleet`, `answers` and
+`graphs`. Names are checked before they come in here, so that none can lead elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from herz.errors import UsageError
+
+ROOT: Final = "/herz/"
+CHUNKS: Final = ROOT + "chunks/"
+CONTENT: Final = ROOT + "content/"
+GRAPHS: Final = ROOT + "graphs/"
+APPS: Final = ROOT + "apps/"
+LIVE: Final = ROOT + "live/"
+FLEET: Final = ROOT + "fleet/"
+ANSWERS: Final = ROOT + "answers/"
+ROLLOUTS: Final = ROOT + "rollouts/"
+AUDIT: Final = ROOT + "audit/"
+TOKENS: Final = ROOT + "tokens/"
+WORK: Final = ROOT + "work/"
+
+DEFAULT_NAMESPACE: Final = "default"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_INSTANCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}")
+
+
+def checked_name(name: str, what: str) -> str:
+    """`name` itself; `UsageError` unless it is a plain name (of an application, namespace, rollout)."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not the name of {what}", remedy="use letters, digits, dots, dashes, underscores")
+    return name
+
+
+def checked_instance(instance: str) -> str:
+    """`instance` itself; `UsageError` unless it is the name of an instance."""
+    if not _INSTANCE.fullmatch(instance):
+        raise UsageError(
+            f"{instance!r} is not the name of an instance", remedy="use letters, digits, and . _ : @ - behind the first"
+        )
+    return instance
+
+
+def place(app: str, namespace: str) -> str:
+    """`<app>/<namespace>`, both checked."""
+    return f"{checked_name(app, 'an application')}/{checked_name(namespace, 'a namespace')}"
+
+
+def all_prefix(app: str, namespace: str) -> str:
+    """What every instance of a namespace follows."""
+    return f"{LIVE}{place(app, namespace)}/all/"
+
+
+def channel_key(app: str, namespace: str) -> str:
+    """The channel: all pointers of the namespace."""
+    return all_prefix(app, namespace) + "channel"
+
+
+def asks_key(app: str, namespace: str) -> str:
+    """The questions that stand."""
+    return all_prefix(app, namespace) + "asks"
+
+
+def mailboxes_prefix(app: str, namespace: str) -> str:
+    """The mailboxes of all instances."""
+    return f"{LIVE}{place(app, namespace)}/to/"
+
+
+def mailbox_prefix(app: str, namespace: str, instance: str) -> str:
+    """What one instance follows besides; ends with a slash, so that no other name begins with it."""
+    return f"{mailboxes_prefix(app, namespace)}{checked_instance(instance)}/"
+
+
+def mailbox_key(app: str, namespace: str, instance: str) -> str:
+    """The mailbox of one instance."""
+    return mailbox_prefix(app, namespace, instance) + "mailbox"
+
+
+def fleet_prefix(app: str, namespace: str) -> str:
+    """The reports of a namespace."""
+    return f"{FLEET}{place(app, namespace)}/"
+
+
+def report_key(app: str, namespace: str, instance: str) -> str:
+    """The report of one instance."""
+    return fleet_prefix(app, namespace) + checked_instance(instance)
+
+
+def answers_prefix(app: str, namespace: str, nonce: str) -> str:
+    """The answers to one question."""
+    return f"{ANSWERS}{place(app, namespace)}/{checked_name(nonce, 'a question')}/"
+
+
+def answer_key(app: str, namespace: str, nonce: str, instance: str) -> str:
+    """One instance's answer."""
+    return answers_prefix(app, namespace, nonce) + checked_instance(instance)
+
+
+def namespace_prefix(app: str, namespace: str) -> str:
+    """Draft, schema and releases of a namespace."""
+    return f"{APPS}{place(app, namespace)}/"
+
+
+def draft_key(app: str, namespace: str) -> str:
+    """The draft."""
+    return namespace_prefix(app, namespace) + "draft"
+
+
+def schema_key(app: str, namespace: str) -> str:
+    """The JSON Schema that drafts are validated with."""
+    return namespace_prefix(app, namespace) + "schema"
+
+
+def counter_key(app: str, namespace: str) -> str:
+    """The number of the newest release."""
+    return namespace_prefix(app, namespace) + "newest"
+
+
+def releases_prefix(app: str, namespace: str) -> str:
+    """All releases, in the order of their numbers."""
+    return namespace_prefix(app, namespace) + "releases/"
+
+
+def release_key(app: str, namespace: str, number: int) -> str:
+    """One release."""
+    return f"{releases_prefix(app, namespace)}{number:010d}"
+
+
+def rollouts_prefix(app: str, namespace: str) -> str:
+    """The rollouts of a namespace."""
+    return f"{ROLLOUTS}{place(app, namespace)}/"
+
+
+def rollout_key(app: str, namespace: str, rollout: str) -> str:
+    """One rollout."""
+    return rollouts_prefix(app, namespace) + checked_name(rollout, "a rollout")
+
+
+def content_key(digest: str) -> str:
+    """A manifest, by the address of its content."""
+    return CONTENT + checked_name(digest.removeprefix("sha256:"), "a content")
+
+
+def chunk_key(digest: str) -> str:
+    """A chunk, by its hex digest."""
+    return CHUNKS + checked_name(digest, "a chunk")
+
+
+def graph_key(digest: str) -> str:
+    """A dependency graph, by its digest."""
+    return GRAPHS + checked_name(digest.removeprefix("sha256:"), "a graph")
