@@ -152,7 +152,7 @@ class Updater:
         try:
             if isinstance(item, Failed):
                 await self._failed(feed, item)
-            elif isinstance(item, Progress) or isinstance(item, Prepare):
+            elif isinstance(item, Progress | Prepare):
                 feed.mended()
             else:
                 items: list[Batch | Reset] = [item]
