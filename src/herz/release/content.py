@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
-from msgspec import field
-
 from herz.errors import HistoryBroken, UsageError
 from herz.release.record import Record, encode
 
@@ -69,7 +67,7 @@ def digest_of(content: Content) -> str:
 def packed(content: Content) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest of `content` and its chunks by their digests; `UsageError` when it is too large or ambiguous."""
     layers: list[LayerChunks] = []
-    chunks: dict[str, bytes] = field(default_factory=dict)
+    chunks: dict[str, bytes] = {}
     size = 0
     for layer in content.layers:
         if any(known.name == layer.name for known in layers):
