@@ -30,6 +30,7 @@ NAMES: Final = (
     "formats",
     "refresh",
     "importing",
+    "scale",
 )
 QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "reading": {"repeats": 60},
@@ -44,6 +45,7 @@ QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "formats": {"repeats": 3},
     "refresh": {"graphs": 5},
     "importing": {"repeats": 8},
+    "scale": {"batches": 20, "watchers": 20, "rounds": 5, "instances": 50_000},
 }
 """What each one is called with to be done soon: a look, not a measurement."""
 
