@@ -5,6 +5,7 @@
 * `/herz/fleet/<app>/<namespace>/<instance>`: its report, under a lease; `/herz/answers/…/<nonce>/<instance>`.
 * `/herz/apps/<app>/<namespace>/…`: draft, schema, counter and releases; `/herz/rollouts/…`.
 * `/herz/content/<digest>`, `/herz/chunks/<digest>`, `/herz/graphs/<digest>`: addressed by what they hold.
+* `/herz/alerts/…`: what people are still to be told.
 * `/herz/audit/…`, `/herz/tokens/…`, `/herz/work/…`: who did what, who may, and who does what must happen once.
 
 Instances' rights can be given by prefix: they read `live`, `content` and `chunks`, and write `fleet`, `answers` and
@@ -27,6 +28,7 @@ LIVE: Final = ROOT + "live/"
 FLEET: Final = ROOT + "fleet/"
 ANSWERS: Final = ROOT + "answers/"
 ROLLOUTS: Final = ROOT + "rollouts/"
+ALERTS: Final = ROOT + "alerts/"
 AUDIT: Final = ROOT + "audit/"
 TOKENS: Final = ROOT + "tokens/"
 WORK: Final = ROOT + "work/"

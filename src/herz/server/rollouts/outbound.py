@@ -1,0 +1,140 @@
+"""HTTP that the server speaks on behalf of a rollout: checked addresses, one time limit, bounded answers.
+
+What is asked for comes from people with a token, so an address is taken only when it is `https`, verified, or plain on
+this machine; redirects are not followed, and nothing of an answer but its status reaches a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import aiohttp
+
+from herz.errors import SourceUnavailable, UsageError
+from herz.tls.address import addresses
+
+LIMIT_S: Final = 10.0
+"""What one request may take, connecting included."""
+ANSWER_BYTES: Final = 8 * 1024 * 1024
+"""What is read of one answer."""
+
+
+class Reply(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+
+def shown(url: str) -> str:
+    """`url` without what may be secret in it: credentials, path (chat webhooks keep their token there) and query."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "an address without a scheme"
+    end = min((at for mark in "/?#" if (at := rest.find(mark)) >= 0), default=len(rest))
+    return f"{scheme}://{rest[:end].rpartition('@')[2]}" + ("/…" if rest[end:].strip("/") else "")
+
+
+def permitted(url: str, what: str) -> str:
+    """`url` itself; `UsageError` unless it is https, or http to this machine."""
+    (address,) = addresses([url]) if url.startswith(("http://", "https://")) else (None,)
+    if address is None or not address.host or not (address.secure or address.loopback):
+        raise UsageError(
+            f"{what}: {shown(url)} is not encrypted", remedy="give an https:// address, or http:// of this machine"
+        )
+    return url
+
+
+class Outbound:
+    """One pool of connections for everything that rollouts ask of others; `close` it on the loop that used it.
+
+    A request raises `UsageError` for an address that is not permitted and `SourceUnavailable` when no answer came
+    within its time limit. Any status is an answer.
+    """
+
+    def __init__(self, *, limit_s: float = LIMIT_S, context: ssl.SSLContext | None = None) -> None:
+        self._limit_s, self._context = limit_s, context
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, url: str, *, query: Mapping[str, str] | None = None, limit_s: float | None = None) -> Reply:
+        """Ask for `url`, with `query` behind it."""
+        return await self._request("GET", url, query=query, limit_s=limit_s)
+
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        kind: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        limit_s: float | None = None,
+    ) -> Reply:
+        """Send `body`."""
+        headers = {"Content-Type": kind, **(headers or {})}
+        return await self._request("POST", url, body=body, headers=headers, limit_s=limit_s)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        limit_s: float | None = None,
+    ) -> Reply:
+        permitted(url, f"{method} for a rollout")
+        limit_s = self._limit_s if limit_s is None else limit_s
+        try:
+            async with self._open().request(
+                method,
+                url,
+                params=query,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=limit_s),
+                ssl=self._context if self._context is not None else True,
+            ) as response:
+                return Reply(response.status, await _bounded(response))
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise SourceUnavailable(
+                f"{shown(url)}: {_said(error, limit_s)}", remedy="see whether it is up, and reachable from the server"
+            ) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        return self._session
+
+
+def _said(error: Exception, limit_s: float) -> str:
+    """What went wrong; most of aiohttp's errors would show the whole URL."""
+    if isinstance(error, asyncio.TimeoutError):
+        return f"no answer within {limit_s:.3g} s"
+    return str(error) if isinstance(error, aiohttp.ClientConnectorError) else type(error).__name__
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"more than {ANSWER_BYTES:,} bytes")
+        parts.append(part)
+    return b"".join(parts)
