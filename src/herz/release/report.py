@@ -56,7 +56,9 @@ class Report(Record, frozen=True, kw_only=True):
 
     `config_version` is the number of the release in force, None before the first; `digest` its content. `fingerprint`
     is computed over the shared documents in force, `effective` over everything. `error` says why `status` is FAILED.
-    `graph` addresses the dependency graph of its objects. `epoch` counts starts of the process: a restart reports anew.
+    `graph` addresses the dependency graph of its objects. `target` is the number of the release that `status` speaks
+    of, the one that its pointer named: FAILED with target 13 failed to apply 13, while `config_version` may be 12
+    still.
     """
 
     instance: str
@@ -77,6 +79,7 @@ class Report(Record, frozen=True, kw_only=True):
     cohort: str | None = None
     graph: str | None = None
     started: datetime | None = None
+    target: int | None = None
 
 
 class AskKind(StrEnum):
