@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -32,21 +32,14 @@ ATTEMPTS: Final = 6
 """How often a target is tried before the alert counts as undeliverable, over about a minute."""
 
 
-class AlertKind(StrEnum):
-    """What people are told of."""
-
-    ROLLED_BACK = "rolled-back"
-    """A rollout went back by itself."""
-    WAITING = "waiting"
-    """A rollout waits for a person."""
-    FORCED = "forced"
-    """Somebody broke the glass: what is live now was not verified."""
-
-
 class Alert(Record, frozen=True, kw_only=True):
-    """One thing that people are told. `text` is whole sentences; `author` is who did it, where somebody did."""
+    """One thing that people are told. `text` is whole sentences; `author` is who did it, where somebody did.
 
-    kind: AlertKind
+    `kind` is that of a rollout's notice: `paused` (it waits for a person), `rolling-back`, `rolled-back`, `promoted`,
+    or `forced`: somebody broke the glass, and what is live now was not verified.
+    """
+
+    kind: str
     app: str
     namespace: str
     text: str
@@ -59,14 +52,19 @@ class Alert(Record, frozen=True, kw_only=True):
     def title(self) -> str:
         """What it is about, in one line."""
         what = f"rollout {self.rollout}" if self.rollout is not None else f"release {self.release}"
-        return f"{self.app}/{self.namespace}: {what} {_SAID[self.kind]}"
+        return f"{self.app}/{self.namespace}: {what} {_SAID.get(self.kind, self.kind)}"
 
 
 _SAID: Final = {
-    AlertKind.ROLLED_BACK: "was rolled back",
-    AlertKind.WAITING: "waits for you",
-    AlertKind.FORCED: "was forced, unverified",
+    "paused": "waits for you",
+    "rolling-back": "is rolled back",
+    "rolled-back": "was rolled back",
+    "promoted": "was promoted",
+    "forced": "was forced, unverified",
 }
+
+
+_TYPES: Final = {"promoted": "success", "rolling-back": "failure", "rolled-back": "failure", "forced": "failure"}
 
 
 def posted(alert: Alert, name: str) -> Put:
@@ -110,7 +108,9 @@ class Chat:
                 f"alerts to {url.partition('://')[0]}:// need apprise, which is not installed",
                 remedy="pip install 'herz[alerts]', or give a webhook https://…",
             ) from error
-        service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of what its plug-ins import
+            service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
         if service is None:
             raise UsageError(
                 f"{url.partition('://')[0]}://… is no address that apprise understands",
@@ -119,12 +119,14 @@ class Chat:
         self.name = f"{url.partition('://')[0]}://…"
         if not _private(service):
             raise UsageError(f"alerts to {self.name} would not be encrypted", remedy="use the scheme's form with an s")
+        self._types: Any = apprise.NotifyType
         self._service = apprise.Apprise()
         self._service.add(service)
 
     async def send(self, alert: Alert) -> None:
         """Apprise logs why it failed, without saying it to its caller."""
-        if not await self._service.async_notify(title=alert.title, body=alert.text):
+        kind = self._types(_TYPES.get(alert.kind, "warning"))
+        if not await self._service.async_notify(title=alert.title, body=alert.text, notify_type=kind):
             raise SourceUnavailable(f"{self.name} did not take it", remedy="apprise's log says why")
 
 
