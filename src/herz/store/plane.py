@@ -150,6 +150,11 @@ def rollout_key(app: str, namespace: str, rollout: str) -> str:
     return rollouts_prefix(app, namespace) + checked_name(rollout, "a rollout")
 
 
+def rollout_counter_key(app: str, namespace: str) -> str:
+    """The number of the newest rollout; it is the one in flight until its record says that it is over."""
+    return namespace_prefix(app, namespace) + "rollouts"
+
+
 def content_key(digest: str) -> str:
     """A manifest, by the address of its content."""
     return CONTENT + checked_name(digest.removeprefix("sha256:"), "a content")
