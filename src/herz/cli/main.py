@@ -11,7 +11,22 @@ from collections.abc import Sequence
 from typing import Final
 
 from herz import __version__
-from herz.cli import accept, demo, diff, explain, fingerprint, get, history, watch
+from herz.cli import (
+    accept,
+    demo,
+    diff,
+    draft,
+    explain,
+    fingerprint,
+    fleet,
+    get,
+    history,
+    impact,
+    release,
+    rollout,
+    verify,
+    watch,
+)
 from herz.cli import set as set_
 from herz.cli.arguments import joined
 from herz.cli.doctor import command as doctor
@@ -52,6 +67,12 @@ common flows:
     herz fingerprint --release               equal wherever the shared documents are
     herz diff staging.yml production.yml     what differs by meaning, not by writing
 
+  Release to a fleet, batch by batch, each proved whole (herz serve runs the control plane).
+    herz draft set db.pool=20 --app pay      then `herz draft diff`, `herz impact`
+    herz release create --dormant -m 'more load'
+    herz rollout start 13 --app pay --watch  rolled back by itself where an instance differs
+    herz verify --version pay/default@13     the proof, whenever you like
+
 which configuration: --source, else HERZ_SOURCES, else application.yml (.yaml, .toml, .json,
 .properties) in the current folder. `herz COMMAND --help` has examples for each command.
 
@@ -70,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"herz {__version__}")
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in (get, explain, set_, history, diff, watch, fingerprint, doctor, accept, demo):
+        module.add_parser(subparsers)
+    for module in (draft, release, rollout, fleet, verify, impact):  # they ask the control plane
         module.add_parser(subparsers)
     return top
 

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("--stdin is for one key without a value", remedy="write: herz set KEY --stdin")
         changes = {checked(arguments.changes[0]): _from_stdin(arguments.changes[0])}
     else:
-        changes = dict(map(_parsed, arguments.changes))
+        changes = dict(map(assignment, arguments.changes))
         if len(changes) < len(arguments.changes):
             raise UsageError("one key is written twice in this change", remedy="name it once")
     return _write(arguments, dict(changes))
@@ -87,7 +87,8 @@ def _from_stdin(key: str) -> str:
     return sys.stdin.read().removesuffix("\n")
 
 
-def _parsed(text: str) -> tuple[str, str]:
+def assignment(text: str) -> tuple[str, str]:
+    """Key and value of `KEY=VALUE`; a `=` in the brackets of a key does not count."""
     depth = 0
     for position, letter in enumerate(text):
         depth += (letter == "[") - (letter == "]")

@@ -1,0 +1,83 @@
+"""What the control plane says about keys and versions, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from herz.cli.output import paint, scalar, shown
+from herz.client import DraftConflict
+from herz.release.channel import Release
+from herz.release.difference import KeyDifference
+
+_SHORT = 8
+
+
+def difference_line(one: KeyDifference) -> str:
+    """A key that differs, with the place where its value was written."""
+    place = one.after_at or one.before_at
+    cause = f"  {paint(place, 'dim')}" if place else ""
+    if one.added:
+        return paint(f"+ {one.key}: {shown(one.after)}", "green") + cause
+    if one.removed:
+        return paint(f"- {one.key}: {shown(one.before)}", "red") + cause
+    if one.before == one.after:  # masked, or written differently
+        return f"{paint('~', 'yellow')} {one.key}: {shown(one.before)}, differs" + cause
+    return f"{paint('~', 'yellow')} {one.key}: {shown(one.before)} → {shown(one.after)}" + cause
+
+
+def differences_text(found: Sequence[KeyDifference], otherwise: str = "no key differs") -> str:
+    """Every key that differs, a line each."""
+    return "\n".join(map(difference_line, found)) if found else otherwise
+
+
+def conflict_text(error: DraftConflict) -> str:
+    """Theirs and yours for each key of a conflict, below what both began from."""
+    lines = []
+    theirs = error.theirs
+    who = ", ".join(str(theirs[name]) for name in ("author", "message") if theirs.get(name))
+    if who:
+        revision = f", revision {theirs['revision']}" if theirs.get("revision") else ""
+        lines.append(f"theirs: {who}{revision}")
+    for one in error.difference:
+        lines.append(f"  {paint(str(one.get('key', '?')), 'bold')}")
+        for side, colour in (("base", "dim"), ("theirs", "yellow"), ("yours", "green")):
+            said = _side(one, side)
+            place = one.get(f"{side}_at")
+            lines.append(
+                f"    {paint(f'{side:<6}', colour)} {said}" + (f"  {paint(str(place), 'dim')}" if place else "")
+            )
+    return "\n".join(lines)
+
+
+def _side(one: Mapping[str, Any], side: str) -> str:
+    return "(none)" if one.get(side) is None else shown(one[side])
+
+
+def release_line(release: Release, *, live: bool = False) -> str:
+    """A release in a few lines: number, message, who and when, what it is known by."""
+    name = paint(f"release {release.number}", "bold")
+    mark = f"  {paint('live', 'green')}" if live else ""
+    facts = [f"fingerprint {short(release.fingerprint)}"]
+    facts += [f"patch {release.patch_id}"] if release.patch_id else []
+    facts += [f"commit {release.git_commit[:12]}"] if release.git_commit else []
+    facts += [f"from {release.parent}"] if release.parent else []
+    said = f"\n  {in_words(release.message)}" if release.message else ""
+    made = paint(f"{moment(release.time)} by {in_words(release.author)}", "dim")
+    return f"{name}{mark}  {made}{said}\n  {'  '.join(facts)}"
+
+
+def in_words(text: str) -> str:
+    """What somebody wrote, on one line and without what a terminal would obey."""
+    return text if text.isprintable() else scalar(text)
+
+
+def short(fingerprint: str | None) -> str:
+    """A fingerprint or digest as tables show it."""
+    return "–" if not fingerprint else fingerprint.removeprefix("sha256:")[:_SHORT]
+
+
+def moment(time: datetime | None) -> str:
+    """A time as the reader's clock has it."""
+    return "–" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")

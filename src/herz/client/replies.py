@@ -1,0 +1,49 @@
+"""What the control plane answers, where it is more than a value of `herz.release`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from herz.release.content import Content
+from herz.release.record import Record
+
+Facts: TypeAlias = dict[str, Any]
+"""A JSON object as it came."""
+
+
+class Draft(Record, frozen=True, kw_only=True):
+    """What is being edited: `revision` is that of the store when it was last written, 0 when there is none.
+
+    `base` is the number of the release that it was begun from.
+    """
+
+    revision: int = 0
+    content: Content = Content()
+    base: int | None = None
+    author: str = ""
+    message: str = ""
+    time: datetime | None = None
+
+
+class Problem(Record, frozen=True, kw_only=True):
+    """One reason why a draft cannot be released."""
+
+    what: str
+    key: str = ""
+    where: str | None = None
+
+
+class Validation(Record, frozen=True, kw_only=True):
+    """Whether a draft can be released, and if not, every reason."""
+
+    ok: bool
+    problems: tuple[Problem, ...] = ()
+
+
+class AuditState(Record, frozen=True, kw_only=True):
+    """Whether the audit log is whole: `broken_at` is the first entry that does not continue the one before."""
+
+    ok: bool
+    entries: int = 0
+    broken_at: int | None = None
