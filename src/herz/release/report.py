@@ -44,6 +44,7 @@ class Rehearsed(Record, frozen=True, kw_only=True):
     fingerprint: str
     unbuilt: tuple[str, ...] = ()
     error: str | None = None
+    rollout: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -108,7 +108,8 @@ class Batch(Record, frozen=True, kw_only=True):
     """A batch whose membership is frozen: the instances with `cohort` in their mailboxes, `size` of them.
 
     `membership` proves that they are still the same. `committed`: the pointer of its cohort has moved. `verdict` is the
-    evidence that it runs the release, `checks` what was said when it was left.
+    evidence that it runs the release, `checks` what was said when it was left. `last`: nobody else matched when it was
+    frozen.
     """
 
     number: int
@@ -116,6 +117,7 @@ class Batch(Record, frozen=True, kw_only=True):
     size: int
     membership: str
     frozen: datetime
+    last: bool = False
     committed: bool = False
     verdict: Verdict | None = None
     checks: tuple[CheckResult, ...] = ()
@@ -210,7 +212,7 @@ class Decision(NamedTuple):
     `rollout`, `channel` (None: as it is) and `assign` are written in ONE transaction, guarded by the revisions at which
     rollout and channel were seen. `assign` holds (instance, cohort); `stable` means that its mailbox is removed.
     `members` are those that DEPLOY and ASK concern. `look_again_s` is when to decide again at the latest though nothing
-    was observed; None once it is over.
+    was observed, 0 at once; None when only something new can change the decision.
     """
 
     rollout: Rollout
