@@ -10,7 +10,7 @@ from typing import Any
 from herz.errors import ConfigurationError, HerzError
 from herz.model.document import Document, Revision
 from herz.model.layer import Layer
-from herz.sources.base import Failed, Remote, Source
+from herz.sources.base import Failed, Rehearsal, Remote, Source
 from herz.watch.core import State
 from herz.watch.session import Session
 
@@ -34,7 +34,8 @@ class Feed:
     `accepted` is in force; it is empty where an optional source is missing, and a copy from disk while
     `from_last_good`; `unread` says that an optional place could not be read yet. `handled` is the revision up to which
     everything handed on was applied, refused or reported; `told` is the failure that listeners heard of last. `seen_s`
-    is when the source last proved what it holds, on the engine's clock.
+    is when the source last proved what it holds, on the engine's clock. `rehearsal` is how building ahead went, while
+    that is wanted; `dry` how the last dry build did.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Feed:
     unread: bool = False
     session: Session | None = None
     waiting: int = 0
+    rehearsal: Rehearsal | None = None
+    dry: Rehearsal | None = None
     moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property

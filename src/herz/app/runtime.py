@@ -15,6 +15,7 @@ from herz.app.events import Phase
 from herz.app.feed import Feed
 from herz.app.health import Health, Notice, SourceHealth, freshness_of
 from herz.app.models import Models
+from herz.app.reporting import Reporting
 from herz.app.updater import Updater
 from herz.app.wanted import Wanted
 from herz.errors import ConfigLoadError, ConfigurationError, HerzError, UsageError
@@ -70,6 +71,7 @@ class Runtime:
         self._phase(Phase.LOADING)
         loaded = await load(self._wanted, self._clock)
         self.feeds, self.settings, self._last_good = loaded.feeds, loaded.settings, loaded.last_good
+        reporting = Reporting(loaded.feeds, self._scope, self._models.kind_of)
         self.updater = Updater(
             loaded.feeds,
             loaded.composition,
@@ -79,6 +81,7 @@ class Runtime:
             clock=self._clock,
             chance=self._chance,
             applied=self._applied,
+            reporting=reporting,
         )
         if loaded.settings.strict:
             self._models.be_strict()
@@ -93,6 +96,7 @@ class Runtime:
         except Exception:  # a fault of the program's own: it is told as it is
             await self._close_sources()
             raise
+        reporting.attach()
         self._warn_uncovered(loaded)
         self._warn_unknown()
         self._phase(Phase.LOADED)

@@ -22,6 +22,8 @@ from immutables import Map
 from herz.app.events import Applied, Rejected
 from herz.app.feed import Feed, Refusal, layers_of
 from herz.app.models import Models
+from herz.app.rehearsal import Candidate, Rehearsals
+from herz.app.reporting import Reporting
 from herz.errors import BuildError, HerzError
 from herz.formats.pace import EDIT_S, Pace, uncollected
 from herz.live.dispatcher import Dispatcher
@@ -30,7 +32,6 @@ from herz.live.scope import Scope
 from herz.merge.composition import Composition
 from herz.merge.diff import Drift, counted
 from herz.model.document import Batch, Document, Event, Progress, Reset, Revision, replay
-from herz.model.layer import Layer
 from herz.model.snapshot import Snapshot
 from herz.sources.base import Failed, Item, Prepare, Remote
 from herz.watch.backoff import delay_s
@@ -84,6 +85,7 @@ class Updater:
         clock: Callable[[], float],
         chance: Callable[[], float],
         applied: Callable[[], None],
+        reporting: Reporting,
     ) -> None:
         self.feeds = list(feeds)
         self.composition = composition
@@ -96,7 +98,14 @@ class Updater:
         self.rejected = 0
         self.frozen = False
         self._scope, self._models, self._dispatcher = scope, models, dispatcher
-        self._clock, self._chance, self._applied = clock, chance, applied
+        self._clock, self._chance, self._applied, self._reporting = clock, chance, applied, reporting
+        self._rehearsals = Rehearsals(
+            scope,
+            self._built_ahead,
+            fault=_internal,
+            fingerprint=reporting.fingerprint_of,
+            moved=reporting.moved,
+        )
         self._drift: Drift = Map()
         self._items: deque[tuple[Feed, Item]] = deque()
         self._arrived = asyncio.Event()
@@ -133,6 +142,10 @@ class Updater:
         """Take items until cancelled."""
         pause = Pace()
         while True:
+            if not self._items and self._rehearsals.due:
+                await self._thawed.wait()
+                await self._rehearsals.again()
+                continue
             if not self._items:
                 self._arrived.clear()
                 try:
@@ -148,16 +161,19 @@ class Updater:
 
     async def _take(self) -> None:
         feed, item = self._items.popleft()
-        taken = 1
+        taken, failure = 1, feed.failure
         try:
             if isinstance(item, Failed):
                 await self._failed(feed, item)
-            elif isinstance(item, Progress | Prepare):
+            elif isinstance(item, Progress):
                 feed.mended()
+            elif isinstance(item, Prepare):
+                await self._rehearsals.take(feed, item)
             else:
                 items: list[Batch | Reset] = [item]
                 # While something is refused the whole document is tried, which is one step: it must be one revision's.
-                fold = 1 if any(other.refused is not None for other in self.feeds) else FOLD
+                refused = any(other.refused is not None for other in self.feeds)
+                fold = 1 if refused or self._rehearsals.matches(feed, item.document) else FOLD
                 while (
                     self._items and taken < fold and self._items[0][0] is feed and isinstance(self._items[0][1], Batch)
                 ):
@@ -179,6 +195,8 @@ class Updater:
             if not isinstance(item, Batch | Reset):  # who waits for a revision of those was told
                 with self.published:
                     self.published.notify_all()
+            if feed.failure is not failure:
+                self._reporting.moved()
 
     def _unusable(self, feed: Feed, item: Item, error: BuildError) -> None:
         revision = _revision(item, feed.handled)
@@ -196,6 +214,7 @@ class Updater:
         self.rejected += 1
         logger.error("%s: revision %s refused, keeping generation %s: %s", feed.name, revision, self.generation, error)
         self._dispatcher.fire("rejected", Rejected(feed.name, revision, error))
+        self._reporting.moved()
         with self.published:
             self.published.notify_all()
 
@@ -204,6 +223,8 @@ class Updater:
     async def _apply(self, feed: Feed, items: list[Batch | Reset]) -> None:
         last = items[-1]
         refused: HerzError | None = None
+        if len(items) == 1 and self._rehearsals.matches(feed, last.document) and await self._flipped(feed, last):
+            return
         for proposal in self._proposals(feed, items):
             try:
                 await self._put_in_force(feed, proposal)
@@ -252,22 +273,24 @@ class Updater:
     def _steps(self, index: int, batches: Sequence[Batch]) -> list[_Step]:
         """Batch after batch on what is in force, at the cost of what they change."""
         steps: list[_Step] = []
-        composition = self.composition
+        feed, composition = self.feeds[index], self.composition
         chosen = [feed.accepted for feed in self.feeds]
         first = sum(len(document.parts or (document,)) for document in chosen[:index])
         for batch in batches:
             chosen[index] = batch.document
             layers = list(composition.layers)
-            parts = batch.document.parts or (batch.document,)
-            known = layers[first + batch.part]
-            layers[first + batch.part] = Layer(
-                known.name, parts[batch.part], known.rank, known.source, known.dimension, known.local, known.mount
-            )
+            fresh = feed.layers(batch.document, first)
+            layers[first : first + len(fresh)] = fresh
             composition, events = composition.evolved(layers, first + batch.part, batch.events)
             steps.append(_Step(batch.revision, False, composition, events))
         return steps
 
     async def _put_in_force(self, feed: Feed, proposal: _Proposal) -> None:
+        await self._rehearsals.give_way(feed, proposal.documents[self.feeds.index(feed)])
+        await self._commit(await self._built(feed, proposal))
+
+    async def _built(self, feed: Feed, proposal: _Proposal) -> Candidate:
+        """The next generation for `proposal`, complete and valid; whatever fails, nothing in force has noticed."""
         started, pause = time.perf_counter(), Pace(EDIT_S)
         uninterrupted = nullcontext if proposal.small else uncollected
         with uninterrupted():
@@ -277,12 +300,7 @@ class Updater:
         composition = steps[-1].composition
         events = steps[0].events if len(steps) == 1 else [event for step in steps for event in step.events]
         merged = time.perf_counter()
-        revisions = self.snapshot.revisions
-        for at, document in proposal.documents.items():
-            revisions = revisions.set(self.feeds[at].name, document.revision)  # type: ignore[attr-defined]
-        snapshot = Snapshot(
-            composition, generation=generation, revisions=revisions, epoch=self.epoch, binder=self._models
-        )
+        snapshot = self._next(composition, generation, proposal.documents)
         drift, applied, number = self._drift, [], self.generation
         for step in steps:
             number += 1
@@ -303,28 +321,79 @@ class Updater:
         pause()
         prepared = await self._scope.prepare(snapshot, events)
         pause()
+        return Candidate(
+            proposal.documents,
+            proposal.waits,
+            composition,
+            snapshot,
+            drift,
+            applied,
+            (merged - started) * 1000,
+            prepared,
+        )
+
+    def _next(self, composition: Composition, generation: int, documents: dict[int, Document]) -> Snapshot:
+        revisions = self.snapshot.revisions
+        for at, document in documents.items():
+            revisions = revisions.set(self.feeds[at].name, document.revision)  # type: ignore[attr-defined]
+        return Snapshot(composition, generation=generation, revisions=revisions, epoch=self.epoch, binder=self._models)
+
+    async def _commit(self, candidate: Candidate) -> None:
         try:
-            report = await prepared.commit()
+            report = await candidate.prepared.commit()
         except Exception:
-            await prepared.discard()
+            await candidate.prepared.discard()
             raise
         # From the commit to the last announcement nothing is awaited and nothing can fail.
-        self.composition, self.snapshot, self.generation, self._drift = composition, snapshot, generation, drift
-        for at, document in proposal.documents.items():
+        self.composition, self.snapshot, self._drift = candidate.composition, candidate.snapshot, candidate.drift
+        self.generation = candidate.snapshot.generation
+        for at, document in candidate.documents.items():
             accepted = self.feeds[at]
             accepted.accepted, accepted.from_last_good, accepted.unread = document, False, False
-            if proposal.waits is None:
+            if candidate.waits is None:
                 accepted.refused = None
             elif accepted.refused is not None:
-                accepted.refused.document = proposal.waits
-        self.refreshes.append((report, (merged - started) * 1000))
-        for one in applied:
+                accepted.refused.document = candidate.waits
+        self.refreshes.append((report, candidate.merge_ms))
+        for one in candidate.applied:
             self._remember(one)
             if one.count or one.reset:
                 self._dispatcher.fire("applied", one)
         self._applied()
+        self._reporting.moved()
         with self.published:
             self.published.notify_all()
+
+    # --- building ahead -----------------------------------------------------------------------
+
+    async def _built_ahead(self, feed: Feed, asked: Prepare) -> Candidate:
+        """A candidate for what is `asked`, on top of what is in force."""
+        index, document = self.feeds.index(feed), asked.document
+        assert document is not None  # noqa: S101  nothing is built for a withdrawal
+        alone = {index: document}
+        if asked.events is not None and feed.refused is None:
+            batch = Batch(asked.revision, asked.events, document, asked.part)
+            small = len(asked.events) <= FEW
+            return await self._built(feed, _Proposal(alone, lambda: self._steps(index, [batch]), small=small))
+        return await self._built(feed, _Proposal(alone, lambda: [self._whole(alone, asked.revision, False)]))
+
+    async def _flipped(self, feed: Feed, item: Batch | Reset) -> bool:
+        """Put in force what was built for `item` ahead; False when it cannot be any more, and is to be built anew."""
+        candidate = self._rehearsals.taken()
+        documents = {self.feeds.index(feed): item.document}
+        snapshot = self._next(candidate.composition, self.generation + 1, documents)
+        candidate.prepared.generation.snapshot = snapshot
+        for one in candidate.applied:
+            one.revision, one.epoch = _revision(item), self.epoch
+            one.reset = isinstance(item, Reset) and bool(item.reason)
+        try:
+            await self._commit(candidate._replace(documents=documents, snapshot=snapshot))
+        except HerzError:  # an object was first used meanwhile, and cannot be built
+            return False
+        for other in self.feeds:  # what is refused is tried again with every change
+            if other.refused is not None:
+                other.refused.retry_at_s = self._clock()
+        return True
 
     def _remember(self, one: Applied) -> None:
         self.recent.append(one)

@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from herz.errors import HerzError
-from herz.model.document import Batch, Document, Progress, Reset, Revision
+from herz.model.document import Batch, Document, Event, Progress, Reset, Revision
+from herz.model.key import Path
+from herz.model.meaning import Kind
 from herz.model.origin import Origin
 
 if TYPE_CHECKING:
@@ -54,11 +56,15 @@ class Prepare(NamedTuple):
 
     When the same document comes as a `Batch` or `Reset` later, what was built for it is put in force. Until then it
     is kept current: after any other change it is built anew. With `keep` False it is built, told and let go of at once.
+    `events` are the leaves in which its part `part`, and no other, differs from the document handed on last; None where
+    that is not known. Preparing says nothing of a `Failed` that stands.
     """
 
     revision: Revision
     document: Document | None
     keep: bool = True
+    events: tuple[Event, ...] | None = None
+    part: int = 0
 
 
 Item: TypeAlias = Batch | Progress | Reset | Failed | Prepare
@@ -152,12 +158,17 @@ class Rehearsal(NamedTuple):
     error: HerzError | None = None
 
 
+def _unknown_kind(path: Path) -> Kind | None:
+    return None
+
+
 class Running(NamedTuple):
     """What this process runs of one source, at one moment.
 
     `document` is the source's that is in force, `fingerprint` covers it alone (its parts merged), as a release
     fingerprint does; `snapshot` is everything in force. `error` says why something newer is not in force; `applying`
-    that something newer is being put in force. `rehearsal` is the last `Prepare` that stands.
+    that something newer is being put in force. `rehearsal` is the last `Prepare` that stands, `dry` the last one that
+    was not to be kept. `kind_of` is what the program's models say of a key.
     """
 
     document: Document
@@ -166,6 +177,8 @@ class Running(NamedTuple):
     applying: bool = False
     error: HerzError | None = None
     rehearsal: Rehearsal | None = None
+    dry: Rehearsal | None = None
+    kind_of: Callable[[Path], Kind | None] = _unknown_kind
 
 
 @runtime_checkable
