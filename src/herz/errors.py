@@ -143,6 +143,10 @@ class StoreCorrupt(StoreError):
     """The store's file is damaged; the remedy says how to recover."""
 
 
+class StoreFull(StoreError):
+    """There is no room left; nothing was written, and what was stored before is all there."""
+
+
 class Conflict(StoreError):
     """Compare-and-set found another revision than the one expected; nothing was written."""
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from herz.errors import HerzError, SourceDenied, SourceUnavailable, StoreCorrupt, StoreError
+from herz.errors import HerzError, SourceDenied, SourceUnavailable, StoreCorrupt, StoreError, StoreFull
 
 APPLICATION_ID: Final = 0x4865727A  # "Herz", in the file's header
 SCHEMA_VERSION: Final = 1
@@ -207,7 +207,7 @@ def translated(error: sqlite3.Error, path: Path) -> HerzError:
     if code == sqlite3.SQLITE_CORRUPT:
         return StoreCorrupt(f"the store is damaged: {error}", where=where, remedy=RECOVERY)
     if code == sqlite3.SQLITE_FULL:
-        return StoreError("the disk is full; nothing was written", where=where, remedy="make room, then write again")
+        return StoreFull("the disk is full; nothing was written", where=where, remedy="make room, then write again")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return SourceDenied(
             "the store may not be written", where=where, remedy="grant write access to the file and its folder"
@@ -237,7 +237,7 @@ def os_error(error: OSError, path: Path) -> HerzError:
             f"the store may not be opened: {error.strerror}", where=str(path), remedy="grant access to it"
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
+        return StoreFull(
             "the disk is full; nothing was written", where=str(path), remedy="make room, then write again"
         )
     return SourceUnavailable(f"the store cannot be opened: {error.strerror}", where=where)

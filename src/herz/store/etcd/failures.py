@@ -12,6 +12,7 @@ from herz.errors import (
     SourceUnavailable,
     StoreCorrupt,
     StoreError,
+    StoreFull,
     UsageError,
 )
 from herz.store.etcd.rpc import CallFailed
@@ -42,7 +43,7 @@ _MEANINGS: Final[tuple[tuple[str, type[HerzError], str, str], ...]] = (
     ("duplicate key given", UsageError, "a key is written twice in one transaction", "write it once"),
     (
         "database space exceeded",
-        StoreError,
+        StoreFull,
         "the server's database is full, so it takes no writes",
         "compact, `etcdctl defrag`, then `etcdctl alarm disarm`",
     ),

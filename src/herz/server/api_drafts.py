@@ -1,0 +1,178 @@
+"""The API of drafts and schemas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from litestar import delete, get, post, put
+from litestar.params import Parameter
+from msgspec import field
+
+from herz.release.content import Content
+from herz.release.difference import KeyDifference
+from herz.release.record import Record
+from herz.server.access import Caller, requires
+from herz.server.drafts import Draft
+from herz.server.plane import PLACE, Plane
+from herz.server.problems import answers, not_found
+from herz.server.settings import CONTENT_BODY_BYTES
+from herz.server.tokens import Scope
+from herz.server.validation import Validation
+from herz.store.plane import place
+
+Expect = Annotated[
+    int | None, Parameter(ge=0, le=2**63 - 1, description="The revision of the draft that was seen", required=False)
+]
+
+
+class DraftBody(Record, frozen=True, kw_only=True):
+    """A whole draft. `expect` is the revision that the change was made on, 0 where there was none.
+
+    `base` is the number of the release that it began from.
+    """
+
+    content: Content
+    expect: int | None = None
+    base: int | None = None
+    message: str = ""
+
+
+class SetBody(Record, frozen=True, kw_only=True):
+    """Keys and what they are to be; null deletes one."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    layer: str | None = None
+    expect: int | None = None
+    message: str = ""
+
+
+@get(f"{PLACE}/draft", guards=[requires(Scope.READ)], responses=answers(404, 410), summary="The draft", tags=["drafts"])
+async def get_draft(plane: Plane, app: str, namespace: str) -> Draft:
+    """The draft with its content."""
+    return await plane.desk.drafts.get(app, namespace)
+
+
+@put(
+    f"{PLACE}/draft",
+    guards=[requires(Scope.EDIT)],
+    responses=answers(409, 413, 507),
+    request_max_body_size=CONTENT_BODY_BYTES,
+    summary="Replace the draft",
+    tags=["drafts"],
+)
+async def put_draft(plane: Plane, caller: Caller, app: str, namespace: str, data: DraftBody) -> Draft:
+    """Write the whole draft, compared with the revision that it was made on; 409 carries the three-way difference."""
+    return await plane.desk.drafts.write(
+        app,
+        namespace,
+        data.content,
+        by=caller.by,
+        expect=data.expect,
+        base=data.base,
+        message=data.message,
+    )
+
+
+@delete(
+    f"{PLACE}/draft",
+    guards=[requires(Scope.EDIT)],
+    responses=answers(404, 409, 507),
+    summary="Throw the draft away",
+    tags=["drafts"],
+)
+async def delete_draft(plane: Plane, caller: Caller, app: str, namespace: str, expect: Expect = None) -> None:
+    """The next draft begins from what is live."""
+    await plane.desk.drafts.delete(app, namespace, by=caller.by, expect=expect)
+
+
+@post(
+    f"{PLACE}/draft/set",
+    guards=[requires(Scope.EDIT)],
+    responses=answers(409, 413, 422, 507),
+    status_code=200,
+    summary="Set single keys of the draft",
+    tags=["drafts"],
+)
+async def set_keys(plane: Plane, caller: Caller, app: str, namespace: str, data: SetBody) -> Draft:
+    """Keys are set in the text, comments and other lines stay; a draft that does not exist begins from what is live."""
+    return await plane.desk.drafts.set(
+        app,
+        namespace,
+        data.changes,
+        by=caller.by,
+        layer=data.layer,
+        expect=data.expect,
+        message=data.message,
+    )
+
+
+@post(
+    f"{PLACE}/draft/validate",
+    guards=[requires(Scope.READ)],
+    responses=answers(404, 410),
+    status_code=200,
+    summary="Whether the draft can be released",
+    tags=["drafts"],
+)
+async def validate(plane: Plane, app: str, namespace: str) -> Validation:
+    """Every reason why not, with key and place."""
+    return await plane.desk.drafts.validate(app, namespace)
+
+
+@get(
+    f"{PLACE}/draft/difference",
+    guards=[requires(Scope.READ)],
+    responses=answers(404, 410, 422),
+    summary="What the draft changes",
+    tags=["drafts"],
+)
+async def draft_difference(plane: Plane, app: str, namespace: str) -> tuple[KeyDifference, ...]:
+    """Against what is live, key by key, with the place of both values; secrets are masked."""
+    return await plane.desk.drafts.difference(app, namespace)
+
+
+@get(f"{PLACE}/schema", guards=[requires(Scope.READ)], responses=answers(404), summary="The schema", tags=["drafts"])
+async def get_schema(plane: Plane, app: str, namespace: str) -> dict[str, Any]:
+    """The JSON Schema that drafts are validated with."""
+    found = await plane.desk.schemas.get(app, namespace)
+    if found is None:
+        raise not_found(f"{place(app, namespace)} has no schema")
+    return found
+
+
+@put(
+    f"{PLACE}/schema",
+    guards=[requires(Scope.EDIT)],
+    responses=answers(413, 422, 507),
+    status_code=204,
+    summary="Validate drafts with a schema",
+    tags=["drafts"],
+)
+async def put_schema(plane: Plane, caller: Caller, app: str, namespace: str, data: dict[str, Any]) -> None:
+    """A JSON Schema; references to other documents are not followed."""
+    await plane.desk.schemas.put(app, namespace, data, by=caller.by)
+
+
+@delete(
+    f"{PLACE}/schema",
+    guards=[requires(Scope.EDIT)],
+    responses=answers(404, 507),
+    summary="Validate drafts with no schema",
+    tags=["drafts"],
+)
+async def delete_schema(plane: Plane, caller: Caller, app: str, namespace: str) -> None:
+    """Drafts only have to decode from now on."""
+    await plane.desk.schemas.delete(app, namespace, by=caller.by)
+
+
+HANDLERS: Final = (
+    get_draft,
+    put_draft,
+    delete_draft,
+    set_keys,
+    validate,
+    draft_difference,
+    get_schema,
+    put_schema,
+    delete_schema,
+)

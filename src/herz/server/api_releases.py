@@ -1,0 +1,157 @@
+"""The API of releases: making them, reading them, and pointing the channel at them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from litestar import get, post
+from litestar.params import Parameter
+
+from herz.release.channel import Release
+from herz.release.content import Content
+from herz.release.difference import KeyDifference
+from herz.release.record import Record
+from herz.server.access import Caller, requires
+from herz.server.desk import PAGE, PAGE_MOST, Moved
+from herz.server.plane import PLACE, Plane
+from herz.server.problems import answers
+from herz.server.tokens import Scope
+
+_LAST: Final = 10**10
+Before = Annotated[int | None, Parameter(ge=1, le=_LAST, description="Only releases below this number", required=False)]
+Limit = Annotated[int, Parameter(ge=1, le=PAGE_MOST, description="At most so many", required=False)]
+
+
+class ReleaseBody(Record, frozen=True, kw_only=True):
+    """Why, for which program, and from which commit. `expect` is the draft's revision that was seen."""
+
+    message: str
+    patch_id: str | None = None
+    git_commit: str | None = None
+    expect: int | None = None
+    publish: bool = True
+    force: bool = False
+
+
+class RollbackBody(Record, frozen=True, kw_only=True):
+    """Back to which release, and why. `expect` is the draft's revision that was seen."""
+
+    to: int
+    message: str
+    expect: int | None = None
+
+
+class PublishBody(Record, frozen=True, kw_only=True):
+    """Which release everybody is to run, and why."""
+
+    release: int
+    message: str
+    force: bool = False
+
+
+@post(
+    f"{PLACE}/releases",
+    guards=[requires(Scope.RELEASE)],
+    responses=answers(404, 409, 413, 422, 507),
+    summary="Make the draft a release",
+    tags=["releases"],
+)
+async def create_release(plane: Plane, caller: Caller, app: str, namespace: str, data: ReleaseBody) -> Release:
+    """Immutable and numbered. Everybody runs it at once, unless `publish` is false: then it stays dormant.
+
+    409 while a rollout is under way; `force` ends the rollout, and is loud in the audit log.
+    """
+    return await plane.desk.create(
+        app,
+        namespace,
+        by=caller.by,
+        message=data.message,
+        patch_id=data.patch_id,
+        git_commit=data.git_commit,
+        expect=data.expect,
+        publish=data.publish,
+        force=data.force,
+    )
+
+
+@get(f"{PLACE}/releases", guards=[requires(Scope.READ)], responses=answers(), summary="Releases", tags=["releases"])
+async def releases(
+    plane: Plane, app: str, namespace: str, before: Before = None, limit: Limit = PAGE
+) -> tuple[Release, ...]:
+    """The newest first; page on with `before` set to the last number."""
+    return await plane.desk.releases(app, namespace, before=before, limit=limit)
+
+
+@get(
+    f"{PLACE}/releases/{{number:int}}",
+    guards=[requires(Scope.READ)],
+    responses=answers(404),
+    summary="One release",
+    tags=["releases"],
+)
+async def release(plane: Plane, app: str, namespace: str, number: int) -> Release:
+    """Who released what, when and why."""
+    return await plane.desk.release(app, namespace, number)
+
+
+@get(
+    f"{PLACE}/releases/{{number:int}}/content",
+    guards=[requires(Scope.READ)],
+    responses=answers(404),
+    summary="What a release holds",
+    tags=["releases"],
+)
+async def release_content(plane: Plane, app: str, namespace: str, number: int) -> Content:
+    """All its layers, as they were written."""
+    return await plane.desk.content(app, namespace, number)
+
+
+@get(
+    f"{PLACE}/releases/{{number:int}}/difference/{{after:int}}",
+    guards=[requires(Scope.READ)],
+    responses=answers(404, 422),
+    summary="What differs between two releases",
+    tags=["releases"],
+)
+async def release_difference(
+    plane: Plane, app: str, namespace: str, number: int, after: int
+) -> tuple[KeyDifference, ...]:
+    """Key by key, with the place of both values; secrets are masked."""
+    return await plane.desk.difference(app, namespace, number, after)
+
+
+@post(
+    f"{PLACE}/rollback",
+    guards=[requires(Scope.RELEASE)],
+    responses=answers(404, 409, 507),
+    status_code=200,
+    summary="Go back to a release",
+    tags=["releases"],
+)
+async def rollback(plane: Plane, caller: Caller, app: str, namespace: str, data: RollbackBody) -> Moved:
+    """Point the channel at it, and reset the draft to its content, in one write. 409 while a rollout is under way."""
+    return await plane.desk.rollback(app, namespace, data.to, by=caller.by, message=data.message, expect=data.expect)
+
+
+@post(
+    f"{PLACE}/publish",
+    guards=[requires(Scope.RELEASE)],
+    responses=answers(404, 409, 507),
+    status_code=200,
+    summary="Let everybody run a release",
+    tags=["releases"],
+)
+async def publish(plane: Plane, caller: Caller, app: str, namespace: str, data: PublishBody) -> Moved:
+    """Point the channel at it. 409 while a rollout is under way; `force` ends the rollout, loudly."""
+    return await plane.desk.publish(app, namespace, data.release, by=caller.by, message=data.message, force=data.force)
+
+
+HANDLERS: Final = (
+    create_release,
+    releases,
+    release,
+    release_content,
+    release_difference,
+    rollback,
+    publish,
+)

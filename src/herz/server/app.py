@@ -1,0 +1,110 @@
+"""The control plane as an ASGI application: the parts of the server, put together.
+
+A part is a function `part(plane) -> Part` in its own module; `create_app` takes them in order, and what one offers the
+later ones can use. Handlers get `plane: Plane` and `caller: Caller` as arguments by name, and every one of them has a
+guard: `guards=[requires(Scope.RELEASE)]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Router
+from litestar.config.response_cache import ResponseCacheConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from herz import __version__
+from herz.errors import HerzError
+from herz.server.access import Caller
+from herz.server.api import part as central
+from herz.server.clock import Clock, SystemClock
+from herz.server.plane import API, MakePart, Part, Plane
+from herz.server.problems import problem_response
+from herz.server.settings import BODY_BYTES, ServerSettings
+from herz.store.base import Store
+
+__all__ = ["API", "MakePart", "Part", "Plane", "create_app"]
+
+
+def create_app(
+    store: Store,
+    settings: ServerSettings | None = None,
+    *,
+    parts: Sequence[MakePart] = (),
+    clock: Clock | None = None,
+) -> Litestar:
+    """The application over `store`; `app.state.plane` is its `Plane`. Call it where the event loop runs.
+
+    The caller closes the store, after the application's lifespan has ended.
+    """
+    plane = Plane.over(store, settings or ServerSettings(), clock or SystemClock())
+    made = [make(plane) for make in (central, *parts)]
+    for part in made:
+        plane.duties.update(part.duties)
+    running = [start for part in made for start in part.running]
+    return Litestar(
+        route_handlers=[
+            Router(path=API, route_handlers=[handler for part in made for handler in part.api]),
+            *(handler for part in made for handler in part.routes),
+        ],
+        dependencies={
+            "plane": Provide(_plane, sync_to_thread=False),
+            "caller": Provide(_caller, sync_to_thread=False),
+        },
+        exception_handlers={
+            HerzError: problem_response,
+            HTTPException: problem_response,
+            Exception: problem_response,
+        },
+        lifespan=[_lifespan(running)],
+        state=State({"plane": plane}),
+        openapi_config=_openapi(),
+        request_max_body_size=BODY_BYTES,
+        logging_config=None,
+        response_cache_config=ResponseCacheConfig(),
+    )
+
+
+def _plane(state: State) -> Plane:
+    found: Plane = state.plane
+    return found
+
+
+def _caller(request: Request[Any, Any, Any]) -> Caller:
+    found: Caller = request.state.caller
+    return found
+
+
+def _lifespan(
+    running: Sequence[Callable[[], AbstractAsyncContextManager[Any]]],
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for start in running:
+                await stack.enter_async_context(start())
+            yield
+
+    return lifespan
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Herz",
+        version=__version__,
+        description="Releases of configuration, who runs them, and rollouts with proof. Errors are RFC 9457 problems "
+        "(`application/problem+json`) with `what`, `where` and `remedy`.",
+        path=f"{API}/openapi",
+        components=Components(
+            security_schemes={
+                "token": SecurityScheme(type="http", scheme="bearer", description="A token, as `herz_…`.")
+            }
+        ),
+        security=[{}, {"token": []}],
+    )
