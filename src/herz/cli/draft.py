@@ -321,7 +321,7 @@ def _unless_conflict(arguments: argparse.Namespace, write: Callable[[Namespace],
     try:
         return asked(arguments, write)
     except DraftConflict as conflict:
-        if conflict.difference and not arguments.json:
+        if not arguments.json:
             print(conflict_text(conflict), file=sys.stderr)
         raise
 

@@ -12,6 +12,7 @@ from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
 from herz.cli.told import differences_text, release_line
 from herz.client import Namespace
+from herz.client.replies import Moved
 from herz.errors import UsageError
 from herz.release.channel import Channel, Release
 from herz.release.content import Content
@@ -194,7 +195,7 @@ def run_diff(arguments: argparse.Namespace) -> int:
 def run_publish(arguments: argparse.Namespace) -> int:
     """Point the channel at a release."""
 
-    async def publish(pay: Namespace) -> Channel:
+    async def publish(pay: Namespace) -> Moved:
         return await pay.publish(arguments.version, arguments.message, force=arguments.force)
 
     return _pointed(arguments, asked(arguments, publish, version=arguments.version))
@@ -203,18 +204,17 @@ def run_publish(arguments: argparse.Namespace) -> int:
 def run_rollback(arguments: argparse.Namespace) -> int:
     """Point the channel back."""
 
-    async def roll_back(pay: Namespace) -> Channel:
+    async def roll_back(pay: Namespace) -> Moved:
         return await pay.rollback(arguments.version, arguments.message)
 
     return _pointed(arguments, asked(arguments, roll_back, version=arguments.version))
 
 
-def _pointed(arguments: argparse.Namespace, channel: Channel) -> int:
-    live = channel.stable.release
+def _pointed(arguments: argparse.Namespace, moved: Moved) -> int:
     if arguments.json:
-        print_json({"live": None if live is None else data(live)})
+        print_json(data(moved))
     else:
-        print("no release is live" if live is None else f"release {paint(str(live.number), 'bold')} is live")
+        print(f"release {paint(str(moved.release.number), 'bold')} is live")
     return 0
 
 

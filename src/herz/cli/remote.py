@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from herz.cli.journals import author
 from herz.client import ControlPlane, Namespace
 from herz.client.endpoint import DEFAULT_URL
 from herz.client.version import named_place
@@ -50,8 +51,13 @@ def place_options() -> argparse.ArgumentParser:
 
 
 def message_option() -> argparse.ArgumentParser:
-    """Why."""
+    """Who changes something, and why."""
     parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument(
+        "--author",
+        metavar="WHO",
+        help="who makes the change, where the server asks for no token (default: git's user, else user@host)",
+    )
     parent.add_argument("-m", "--message", default="", metavar="WHY", help="why, for the history and the audit log")
     return parent
 
@@ -61,6 +67,7 @@ def plane_of(arguments: argparse.Namespace) -> ControlPlane:
     return ControlPlane(
         arguments.server,
         token_file=arguments.token_file,
+        author=(arguments.author or author()) if "author" in arguments else None,  # a reader need not say who
         ca=arguments.ca,
         cert=arguments.cert,
         key=arguments.key,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from herz.cli.output import paint, scalar, shown
 from herz.client import DraftConflict
 from herz.release.channel import Release
@@ -48,6 +50,11 @@ def conflict_text(error: DraftConflict) -> str:
             lines.append(
                 f"    {paint(f'{side:<6}', colour)} {said}" + (f"  {paint(str(place), 'dim')}" if place else "")
             )
+    known = {one.get("key") for one in error.difference}
+    others = [one for one in error.changed if one.get("key") not in known]
+    if others:
+        lines.append("changed besides by them" if known else "changed by them, while you changed other keys")
+        lines += [f"  {difference_line(msgspec.convert(dict(one), KeyDifference))}" for one in others]
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Endpoint:
 
     url: str
     token: str | None = field(default=None, repr=False)
+    author: str | None = None
     tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -37,6 +39,7 @@ class Endpoint:
         *,
         token: str | None = None,
         token_file: str | Path | None = None,
+        author: str | None = None,
         ca: str | Path | None = None,
         cert: str | Path | None = None,
         key: str | Path | None = None,
@@ -45,7 +48,8 @@ class Endpoint:
         """The endpoint at `url`, by default HERZ_SERVER's, else `http://127.0.0.1:4379`.
 
         `http` and `https` stand beside `herz` and `herz+tls`, which sources use for the same server. The token is
-        `token`, else what `token_file` holds, else HERZ_TOKEN. `UsageError` for an address or a token that is none,
+        `token`, else what `token_file` holds, else HERZ_TOKEN. `author` is who acts on a server that asks for no token.
+        `UsageError` for an address or a token that is none,
         `SourceDenied` for a token file that cannot be read, `TlsError` where what is given would not be used.
         """
         environment = os.environ if environment is None else environment
@@ -58,13 +62,16 @@ class Endpoint:
         token = token or environment.get("HERZ_TOKEN") or None
         if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
             raise UsageError("the token has characters that a header cannot carry", remedy="look at how it was passed")
-        return cls(base, token, client_context(material) if base.startswith("https:") else None)
+        context = client_context(material) if base.startswith("https:") else None
+        return cls(base, token, None if author is None else _in_ascii(author), context)
 
     @property
     def headers(self) -> dict[str, str]:
         """What every request carries."""
         accept = {"Accept": "application/json"}
-        return accept if self.token is None else accept | {"Authorization": f"Bearer {self.token}"}
+        if self.token is not None:
+            return accept | {"Authorization": f"Bearer {self.token}"}
+        return accept | {"X-Herz-Author": self.author} if self.author else accept
 
 
 def _base(url: str) -> str:
@@ -81,6 +88,12 @@ def _base(url: str) -> str:
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{scheme}://{host}" + (f":{port}" if port else "") + parts.path.rstrip("/")
+
+
+def _in_ascii(name: str) -> str:
+    """A name as a header carries it: without accents, other letters as question marks."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in plain).strip()[:200]
 
 
 def _text(path: str | Path | None) -> str | None:

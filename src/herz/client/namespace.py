@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from herz.client.exchange import Exchange, part
 from herz.client.problems import NotThere
-from herz.client.replies import Draft, Facts, Validation
+from herz.client.replies import Draft, Facts, Moved, Validation
 from herz.client.version import release_number
 from herz.release.atomicity import Verdict
 from herz.release.channel import Channel, Release
@@ -72,8 +73,9 @@ class Namespace:
         return await self._exchange.ask("POST", f"{self._place}/draft/set", Draft, body)
 
     async def reset_draft(self) -> None:
-        """Throw the draft away: the next one begins from what is live."""
-        await self._exchange.ask("DELETE", f"{self._place}/draft", type(None))
+        """Throw the draft away: the next one begins from what is live. Nothing where there is none."""
+        with suppress(NotThere):
+            await self._exchange.ask("DELETE", f"{self._place}/draft", type(None))
 
     async def validate(self) -> Validation:
         """Whether the draft can be released, and if not, every reason with its key and place."""
@@ -95,8 +97,9 @@ class Namespace:
         await self._exchange.ask("PUT", f"{self._place}/schema", type(None), dict(schema))
 
     async def delete_schema(self) -> None:
-        """Validate drafts with no schema any more."""
-        await self._exchange.ask("DELETE", f"{self._place}/schema", type(None))
+        """Validate drafts with no schema any more. Nothing where there is none."""
+        with suppress(NotThere):
+            await self._exchange.ask("DELETE", f"{self._place}/schema", type(None))
 
     # --- releases ---------------------------------------------------------------------------------
 
@@ -143,17 +146,15 @@ class Namespace:
         path = f"{self._release(before)}/difference/{release_number(after, self.app, self.name)}"
         return await self._exchange.ask("GET", path, tuple[KeyDifference, ...])
 
-    async def publish(self, version: int | str, message: str = "", *, force: bool = False) -> Channel:
-        """Point the channel at a release; the channel as it is then. `force` publishes past a rollout, loudly."""
+    async def publish(self, version: int | str, message: str, *, force: bool = False) -> Moved:
+        """Point the channel at a release. `Conflict` while a rollout is under way; `force` ends that, loudly."""
         body = _given(release=release_number(version, self.app, self.name), message=message, force=force or None)
-        await self._exchange.ask("POST", f"{self._place}/publish", dict, body)
-        return await self.channel()
+        return await self._exchange.ask("POST", f"{self._place}/publish", Moved, body)
 
-    async def rollback(self, version: int | str, message: str = "", *, expect: int | None = None) -> Channel:
-        """Point the channel at an older release and reset the draft to it; the channel as it is then."""
+    async def rollback(self, version: int | str, message: str, *, expect: int | None = None) -> Moved:
+        """Point the channel at an older release and reset the draft to it, in one write. `expect` is the draft's."""
         body = _given(to=release_number(version, self.app, self.name), message=message, expect=expect)
-        await self._exchange.ask("POST", f"{self._place}/rollback", dict, body)
-        return await self.channel()
+        return await self._exchange.ask("POST", f"{self._place}/rollback", Moved, body)
 
     async def channel(self) -> Channel:
         """Which release who runs: the stable pointer, and that of each batch of a rollout."""

@@ -23,7 +23,8 @@ class ControlPlane:
 
     `url` is HERZ_SERVER's by default, else `http://127.0.0.1:4379`; `https` verifies the server by `ca` (else the
     system's authorities), `cert` and `key` are shown where it asks who we are. The token is `token`, else what
-    `token_file` holds, else HERZ_TOKEN; it never shows in messages. An answer may take `timeout_s` seconds, beside what
+    `token_file` holds, else HERZ_TOKEN; it never shows in messages. A server on loopback may ask for none, and takes
+    `author`'s word for who acts. An answer may take `timeout_s` seconds, beside what
     a question waits for instances. Needs aiohttp: `pip install 'herz[client]'`.
     """
 
@@ -33,12 +34,13 @@ class ControlPlane:
         *,
         token: str | None = None,
         token_file: str | Path | None = None,
+        author: str | None = None,
         ca: str | Path | None = None,
         cert: str | Path | None = None,
         key: str | Path | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        endpoint = Endpoint.of(url, token=token, token_file=token_file, ca=ca, cert=cert, key=key)
+        endpoint = Endpoint.of(url, token=token, token_file=token_file, author=author, ca=ca, cert=cert, key=key)
         self._exchange = Exchange(endpoint, timeout_s=timeout_s)
 
     @classmethod
@@ -48,6 +50,7 @@ class ControlPlane:
         *,
         token: str | None = None,
         token_file: str | Path | None = None,
+        author: str | None = None,
         ca: str | Path | None = None,
         cert: str | Path | None = None,
         key: str | Path | None = None,
@@ -56,8 +59,18 @@ class ControlPlane:
         """The same for programs without an event loop: `with ControlPlane.blocking() as plane`. Methods wait."""
         from herz.client.blocking import BlockingControlPlane
 
-        given = cls(url, token=token, token_file=token_file, ca=ca, cert=cert, key=key, timeout_s=timeout_s)
-        return BlockingControlPlane(given)
+        return BlockingControlPlane(
+            cls(
+                url,
+                token=token,
+                token_file=token_file,
+                author=author,
+                ca=ca,
+                cert=cert,
+                key=key,
+                timeout_s=timeout_s,
+            )
+        )
 
     @property
     def url(self) -> str:

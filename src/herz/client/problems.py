@@ -66,7 +66,8 @@ class DraftConflict(Conflict):
     """Somebody else was quicker; nothing was written. Data for a merge is in the attributes.
 
     `theirs` is what lies there now, as the server told it. `difference` has one entry a key: what it was in the version
-    that this change was based on, what it is there now, and what was to be written.
+    that this change was based on (`base`), what it is there now (`theirs`), and what was to be written (`yours`).
+    `changed` is all that they changed, also where nobody disagrees.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class DraftConflict(Conflict):
         *,
         theirs: Mapping[str, Any] | None = None,
         difference: tuple[Mapping[str, Any], ...] = (),
+        changed: tuple[Mapping[str, Any], ...] = (),
         key: str | None = None,
         expected: int | None = None,
         actual: int | None = None,
@@ -82,7 +84,7 @@ class DraftConflict(Conflict):
         remedy: str | None = None,
     ) -> None:
         self.theirs: Mapping[str, Any] = theirs or {}
-        self.difference = difference
+        self.difference, self.changed = difference, changed
         super().__init__(what, key=key, expected=expected, actual=actual, where=where, remedy=remedy)
 
 
@@ -94,17 +96,22 @@ def error_of(status: int, body: bytes, where: str) -> HerzError:
     remedy = _said(problem, "remedy") or _REMEDIES.get(status)
     kind = _kind(problem, status)
     if issubclass(kind, Conflict):
-        told = problem.get("difference")
+        key, expected, actual = _said(problem, "key"), _number(problem.get("expected")), _number(problem.get("actual"))
+        remedy = remedy or "look at what is there now, and decide again"
         theirs = problem.get("theirs")
+        if not isinstance(theirs, dict):
+            return kind(what, key=key, expected=expected, actual=actual, where=place, remedy=remedy)
+        difference, changed = _objects(problem.get("difference")), _objects(problem.get("changed"))
         return DraftConflict(
             what,
-            theirs=theirs if isinstance(theirs, dict) else None,
-            difference=tuple(one for one in told if isinstance(one, dict)) if isinstance(told, list) else (),
-            key=_said(problem, "key"),
-            expected=_number(problem.get("expected")),
-            actual=_number(problem.get("actual")),
+            theirs=theirs,
+            difference=difference,
+            changed=changed,
+            key=key,
+            expected=expected,
+            actual=actual,
             where=place,
-            remedy=remedy or "look at what is there now, and decide again",
+            remedy=remedy,
         )
     problems = _lines(problem.get("problems"))
     if kind is ConfigurationError and problems:
@@ -143,6 +150,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
 def _said(problem: Mapping[str, Any], *names: str) -> str | None:
     """The first of the members that is text with something in it."""
     return next((said for name in names if isinstance(said := problem.get(name), str) and said), None)
+
+
+def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:
+    return tuple(one for one in value if isinstance(one, dict)) if isinstance(value, list) else ()
 
 
 def _number(value: Any) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from herz.release.channel import Channel, Release
 from herz.release.content import Content
 from herz.release.record import Record
 
@@ -24,6 +25,14 @@ class Draft(Record, frozen=True, kw_only=True):
     author: str = ""
     message: str = ""
     time: datetime | None = None
+
+
+class Moved(Record, frozen=True, kw_only=True):
+    """A channel that was pointed elsewhere: by which revision of the store, to what, and how it is then."""
+
+    revision: int
+    release: Release
+    channel: Channel
 
 
 class Problem(Record, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ session that ends while a payment is under way is counted as cut: that is what c
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 from typing import Final
@@ -13,13 +14,14 @@ from typing import Final
 from herz.cli.demo.process import announce, dismissed
 
 WORK_S: Final = 0.002
-"""How long a payment takes, so that some are always under way when a pool is replaced."""
+"""How long a payment takes unless told otherwise, so that some are always under way when a pool is replaced."""
 
 
 class Database:
     """Sessions and their counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, work_s: float = WORK_S) -> None:
+        self._work_s = work_s
         self.opened = 0
         self.closed = 0
         self.cut = 0
@@ -41,7 +43,7 @@ class Database:
                     writer.write(f"SESSION {session}\n".encode())
                     continue
                 busy = True
-                await asyncio.sleep(WORK_S)
+                await asyncio.sleep(self._work_s)
                 if reader.at_eof():
                     break
                 self.payments += 1
@@ -59,7 +61,10 @@ class Database:
 
 async def main() -> None:
     """Serve on a free port until dismissed."""
-    server = await asyncio.start_server(Database().serve, "127.0.0.1", 0)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work-s", type=float, default=WORK_S)
+    database = Database(work_s=parser.parse_args().work_s)
+    server = await asyncio.start_server(database.serve, "127.0.0.1", 0)
     announce(port=server.sockets[0].getsockname()[1])
     await dismissed()
     server.close()

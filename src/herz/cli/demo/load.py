@@ -112,13 +112,14 @@ class Load:
             "failed": self.failed,
             "torn": self.torn,
             "per_second": self.requests / max(time.perf_counter() - self._started, 0.001),
-            "p50_ms": _percentile(latencies, 0.50),
-            "p99_ms": _percentile(latencies, 0.99),
+            "p50_ms": percentile(latencies, 0.50),
+            "p99_ms": percentile(latencies, 0.99),
             "first_fault": self._first_fault,
         }
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def percentile(ordered: list[float], share: float) -> float:
+    """The value below which `share` of the ordered ones lie; 0 of none."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 

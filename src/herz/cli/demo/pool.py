@@ -28,7 +28,7 @@ class ConnectionPool:
     @classmethod
     async def open(cls, host: str, port: int, size: int) -> Self:
         """The pool, once every session is open."""
-        opened = await asyncio.gather(*(_session(host, port) for _ in range(size)), return_exceptions=True)
+        opened = await asyncio.gather(*(session(host, port) for _ in range(size)), return_exceptions=True)
         sessions = [one for one in opened if not isinstance(one, BaseException)]
         for failure in opened:
             if isinstance(failure, BaseException):
@@ -56,7 +56,8 @@ class ConnectionPool:
         await asyncio.gather(*(writer.wait_closed() for _, writer in self._sessions), return_exceptions=True)
 
 
-async def _session(host: str, port: int) -> Streams:
+async def session(host: str, port: int) -> Streams:
+    """One open session with the database."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(b"OPEN\n")

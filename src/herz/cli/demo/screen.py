@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, Final, Protocol, TextIO
 
-_ASCII: Final = str.maketrans({"✓": "+", "✗": "!", "→": "->", "·": "-", "•": "*", "–": "-"})
+_ASCII: Final = str.maketrans({"✓": "+", "✗": "!", "→": "->", "·": "-", "•": "*", "–": "-", "●": "#", "◐": "~"})
 
 
 class Counted(Protocol):
@@ -92,7 +92,7 @@ class Screen:
     def _line(self, text: str = "", style: str = "", *, indent: int = 0, mark: str = "") -> None:
         line = " " * indent + (f"{mark} " if mark else "") + text
         if not self._unicode:
-            line = _ascii(line)
+            line = plain_text(line)
         print(line, file=self._stream, flush=True)
 
 
@@ -128,7 +128,7 @@ class LiveScreen(Screen):
         from rich.text import Text
 
         if not self._unicode:
-            text, mark = _ascii(text), _ascii(mark)
+            text, mark = plain_text(text), plain_text(mark)
         row = Table.grid(padding=(0, 1, 0, 0))  # so that the second line of a long one stands below the first
         if mark:
             row.add_column(no_wrap=True)
@@ -138,8 +138,9 @@ class LiveScreen(Screen):
         self._console.print(Padding(row, (0, 0, 0, indent)))
 
     def _panel(self) -> Any:
-        from rich import box
-        from rich.panel import Panel
+        return self._framed(self._counters())
+
+    def _counters(self) -> Any:
         from rich.table import Table
         from rich.text import Text
 
@@ -149,18 +150,27 @@ class LiveScreen(Screen):
             grid.add_column(justify="right", no_wrap=True)
         grid.add_row(*(Text(name, "dim") for name, _, _ in cells))
         grid.add_row(*(Text(value, "bold green" if well else "bold red") for _, value, well in cells))
+        return grid
+
+    @property
+    def _width(self) -> int:
         # Two columns stay free, for the ^C that a terminal echoes: it must not wrap, or the panel could not be erased.
-        width = min(self._console.width - 2, 92)
+        return min(self._console.width - 2, 92)
+
+    def _framed(self, shown: Any) -> Any:
+        from rich import box
+        from rich.panel import Panel
+
         shape = box.ROUNDED if self._unicode else box.ASCII
-        return Panel(grid, box=shape, border_style="dim", padding=(0, 1), width=width)
+        return Panel(shown, box=shape, border_style="dim", padding=(0, 1), width=self._width)
 
 
-def screen_for(tally: Counted, *, json: bool) -> Screen:
+def screen_for(tally: Any, *, json: bool, live: type[LiveScreen] = LiveScreen) -> Screen:
     """The live screen on a terminal that can show it, else plain lines; on standard error when JSON is asked for."""
     if json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return Screen(tally, sys.stderr if json else sys.stdout)
     try:
-        return LiveScreen(tally, sys.stdout)
+        return live(tally, sys.stdout)
     except ModuleNotFoundError:
         return Screen(tally, sys.stdout)
 
@@ -169,5 +179,6 @@ def _speaks_unicode(encoding: str | None) -> bool:
     return (encoding or "ascii").lower().replace("-", "").startswith("utf")
 
 
-def _ascii(text: str) -> str:
+def plain_text(text: str) -> str:
+    """`text` for a terminal that only has ASCII."""
     return text.translate(_ASCII).encode("ascii", "replace").decode()
