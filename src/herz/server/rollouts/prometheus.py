@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -41,13 +42,10 @@ async def samples(
     A step shorter than the interval at which Prometheus scrapes would count one observation several times. No series
     at all is an empty tuple. `SourceUnavailable` when the server does not answer, `QueryRefused` when it will not.
     """
-    asked = {
-        "query": query,
-        "start": f"{start.timestamp():.3f}",
-        "end": f"{end.timestamp():.3f}",
-        "step": f"{step_s:g}",
-    }
-    reply = await outbound.get(f"{server.rstrip('/')}/api/v1/query_range", query=asked)
+    asked = {"query": query, "start": start.timestamp(), "end": end.timestamp(), "step": f"{step_s:g}"}
+    form = urlencode(asked).encode()  # posted, for a query that names many instances is longer than URLs may be
+    url = f"{server.rstrip('/')}/api/v1/query_range"
+    reply = await outbound.post(url, form, kind="application/x-www-form-urlencoded")
     try:
         answer = msgspec.json.decode(reply.body, type=_Answer)
     except msgspec.DecodeError as error:

@@ -1,0 +1,299 @@
+"""Verification: what instances run is read at the same time as what the store holds, and both must match.
+
+A round is one question under a fresh nonce, between two linearizable readings of the channel. Answers are only taken
+under that nonce, so neither an old report nor a replayed answer counts. What may pass by itself (an instance that is
+just coming back, one that is still applying) is asked again until the window closes; nothing else is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+
+from herz.errors import HerzError
+from herz.release.atomicity import Difference, Verdict, What, judge
+from herz.release.channel import Channel, Release, ReleaseRef
+from herz.release.member import Member
+from herz.release.record import decode
+from herz.release.report import Answer, Ask, AskKind, Explained, Status
+from herz.server.clock import Clock
+from herz.server.rollouts.measures import Measures
+from herz.server.rollouts.tracing import span
+from herz.store.base import Store
+from herz.store.plane import channel_key
+
+_log = logging.getLogger("herz")
+
+SETTLE_S: Final = 0.4
+"""How long an instance that answered may still be on its way, before it counts as different."""
+LINGER_S: Final = 0.15
+"""How long a round goes on for the sake of a full report, once an answer has proved that it fails."""
+PAUSE_S: Final = 0.02
+"""Seconds between two rounds."""
+EXPLAIN_S: Final = 0.5
+"""How long differing instances have to explain themselves."""
+EXPLAINED_KEYS: Final = 1_000
+"""Keys that they are asked to explain at most."""
+EXPLAINING: Final = 10
+"""Instances that are asked to explain."""
+NAMED: Final = 20
+"""Instances that a question names; of more it names the cohorts, for it goes to everybody."""
+WINDOW_MOST_S: Final = 60.0
+"""How long one question may stand."""
+
+
+class Asking(Protocol):
+    """Puts a question to instances and gathers their answers; `herz.server.asks.Asking`."""
+
+    async def ask(
+        self,
+        app: str,
+        namespace: str,
+        question: Ask,
+        expected: Collection[str] | None,
+        window_s: float,
+        *,
+        took: Callable[[Answer], None],
+    ) -> tuple[Answer, ...]:
+        """The answers under a fresh nonce, once all of `expected` are there or `window_s` is over.
+
+        `took` is called with each as it comes.
+        """
+
+
+class Reader(Protocol):
+    """Reads what a release holds."""
+
+    async def explained(self, release: ReleaseRef, others: Collection[str], most: int) -> Mapping[str, Explained]:
+        """At most so many keys of the release: their values as text, secrets masked, and where they were written.
+
+        Those come first in which the contents with the digests `others` differ from it.
+        """
+
+
+class Verifier:
+    """Verifies that instances run a release, whole; any number of verifications at the same time."""
+
+    def __init__(self, store: Store, asking: Asking, reader: Reader, clock: Clock, measures: Measures) -> None:
+        self._store, self._asking, self._reader, self._clock = store, asking, reader, clock
+        self._measures = measures
+
+    async def verify(
+        self,
+        app: str,
+        namespace: str,
+        *,
+        release: Release | ReleaseRef,
+        members: Sequence[Member],
+        patch_id: str | None = None,
+        window_s: float = 2.0,
+        allow_overrides: Sequence[str] = (),
+    ) -> Verdict:
+        """The verdict on `members`, at the latest when the window closes and those that differ had time to explain.
+
+        `SourceUnavailable` when the store does not answer: then there is no verdict.
+        """
+        begin_s = self._clock.monotonic()
+        with span(
+            "herz.verify", {"herz.app": app, "herz.namespace": namespace, "herz.release": release.number}
+        ) as mark:
+            judged = _Round(release, patch_id, tuple(members), tuple(allow_overrides))
+            verdict, answers = await self._rounds(app, namespace, judged, begin_s, window_s)
+            if not verdict.verified:
+                verdict = await self._explained(app, namespace, judged, verdict, answers)
+            took_s = self._clock.monotonic() - begin_s
+            verdict = replace(verdict, took_ms=round(took_s * 1000, 3), time=self._clock.now())
+            self._measures.verified(app, namespace, verdict, took_s)
+            mark(
+                {
+                    "herz.verified": verdict.verified,
+                    "herz.members": verdict.members,
+                    "herz.differing": verdict.differing,
+                }
+            )
+        return verdict
+
+    async def _rounds(
+        self, app: str, namespace: str, judged: _Round, begin_s: float, window_s: float
+    ) -> tuple[Verdict, Mapping[str, Answer]]:
+        while True:
+            left_s = max(0.0, begin_s + window_s - self._clock.monotonic())
+            verdict, answers, quiet = await self._round(app, namespace, judged, left_s)
+            now_s = self._clock.monotonic()
+            if verdict.verified and quiet:
+                return verdict, answers
+            if not quiet and verdict.verified:
+                verdict = _moved(verdict)
+            patience_s = min(window_s, SETTLE_S) if verdict.answered == verdict.members else window_s
+            if not judged.may_pass(verdict, answers) or now_s + PAUSE_S >= begin_s + patience_s:
+                return verdict, answers
+            await asyncio.sleep(PAUSE_S)
+
+    async def _round(
+        self, app: str, namespace: str, judged: _Round, window_s: float
+    ) -> tuple[Verdict, Mapping[str, Answer], bool]:
+        """One question between two readings; the verdict, the answers, and whether the channel was left alone."""
+        before, revision = await self._channel(app, namespace)
+        answers: Mapping[str, Answer] = {}
+        if judged.members and window_s > 0:
+            answers = await self._ask(app, namespace, judged.question(), judged.names, window_s, judged.look)
+        after, later = await self._channel(app, namespace)
+        return judged.verdict(answers, before, after), answers, revision == later
+
+    async def _ask(
+        self,
+        app: str,
+        namespace: str,
+        question: Ask,
+        expected: Collection[str],
+        window_s: float,
+        look: Callable[[Answer], float | None],
+    ) -> Mapping[str, Answer]:
+        """The answers by instance. `look` gives how long others are waited for after one, None for no such limit."""
+        answers: dict[str, Answer] = {}
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+
+        def took(answer: Answer) -> None:
+            answers.setdefault(answer.instance, answer)
+            linger_s = look(answer) if not timers else None
+            if linger_s is not None:
+                timers.append(loop.call_later(linger_s, ended.set))
+
+        asked = asyncio.create_task(
+            self._asking.ask(app, namespace, question, expected, min(window_s, WINDOW_MOST_S), took=took)
+        )
+        given_up = asyncio.create_task(ended.wait())
+        try:
+            await asyncio.wait({asked, given_up}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                asked.result()
+        finally:
+            for timer in timers:
+                timer.cancel()
+            given_up.cancel()
+            asked.cancel()
+            await asyncio.wait({asked, given_up})
+        return answers
+
+    async def _explained(
+        self, app: str, namespace: str, judged: _Round, verdict: Verdict, answers: Mapping[str, Answer]
+    ) -> Verdict:
+        """The verdict with the keys at which instances differ, where they can be asked; it never gets better."""
+        puzzling = (What.FINGERPRINT, What.DIGEST, What.VERSION)
+        asked = tuple(dict.fromkeys(one.instance for one in verdict.differences if one.what in puzzling))[:EXPLAINING]
+        asked = tuple(instance for instance in asked if instance in answers)
+        if not asked:
+            return verdict
+        try:
+            others = {answers[instance].report.digest or "" for instance in asked} - {judged.release.digest, ""}
+            released = await self._reader.explained(_ref(judged.release), others, EXPLAINED_KEYS)
+            if not released:
+                return verdict
+            question = Ask(nonce="", kind=AskKind.EXPLAIN, instances=asked, keys=tuple(released))
+            found = await self._ask(app, namespace, question, asked, EXPLAIN_S, lambda answer: None)
+            channel, _ = await self._channel(app, namespace)
+        except HerzError as error:
+            _log.info("herz: %s cannot be asked to explain themselves: %s", ", ".join(asked), error)
+            return verdict
+        members = [member for member in judged.members if member.instance in found]
+        told = judge(
+            patch_id=judged.patch_id,
+            release=judged.release,
+            nonce=_nonce(found),
+            members=members,
+            answers=found,
+            channel_before=channel,
+            channel_after=channel,
+            allowed_overrides=judged.allowed,
+            released=released,
+        )
+        known = {(one.instance, one.what, one.key) for one in verdict.differences}
+        further = [
+            one for one in told.differences if one.key is not None and (one.instance, one.what, one.key) not in known
+        ]
+        if not further:
+            return verdict
+        return replace(verdict, differences=(*verdict.differences, *further), found=verdict.found + len(further))
+
+    async def _channel(self, app: str, namespace: str) -> tuple[Channel, int]:
+        """The channel as the store has it now, and the revision that wrote it."""
+        entry = await self._store.get(channel_key(app, namespace))
+        if entry is None:
+            return Channel(), 0
+        return decode(entry.value, Channel, f"{entry.key}@{entry.mod_revision}"), entry.mod_revision
+
+
+class _Round:
+    """What is asked of whom, and what an answer to it is worth."""
+
+    def __init__(
+        self,
+        release: Release | ReleaseRef,
+        patch_id: str | None,
+        members: tuple[Member, ...],
+        allowed: tuple[str, ...],
+    ) -> None:
+        self.release, self.patch_id, self.members, self.allowed = release, patch_id, members, allowed
+        self.names = tuple(member.instance for member in members)
+
+    def look(self, answer: Answer) -> float | None:
+        """How long others are waited for, when this answer proves that they cannot save it."""
+        report = answer.report
+        settled = report.status is Status.APPLIED and report.config_version == self.release.number
+        wrong = (
+            report.status is Status.FAILED
+            or (settled and (report.digest, report.fingerprint) != (self.release.digest, self.release.fingerprint))
+            or (self.patch_id is not None and report.patch_id != self.patch_id)
+        )
+        return LINGER_S if wrong else None
+
+    def question(self) -> Ask:
+        """The question. Of many instances it names the cohorts; who else answers is not looked at."""
+        if len(self.names) <= NAMED:
+            return Ask(nonce="", kind=AskKind.PROBE, instances=self.names)
+        return Ask(nonce="", kind=AskKind.PROBE, cohorts=tuple(sorted({member.cohort for member in self.members})))
+
+    def verdict(self, answers: Mapping[str, Answer], before: Channel, after: Channel) -> Verdict:
+        """What the answers prove."""
+        return judge(
+            patch_id=self.patch_id,
+            release=self.release,
+            nonce=_nonce(answers),
+            members=self.members,
+            answers=answers,
+            channel_before=before,
+            channel_after=after,
+            allowed_overrides=self.allowed,
+        )
+
+    def may_pass(self, verdict: Verdict, answers: Mapping[str, Answer]) -> bool:
+        """Whether every difference may be gone a moment later."""
+        return bool(self.members) and all(self._passing(one, answers.get(one.instance)) for one in verdict.differences)
+
+    def _passing(self, difference: Difference, answer: Answer | None) -> bool:
+        if difference.what in (What.UNREACHABLE, What.MOVED):
+            return True
+        if answer is None or answer.report.status is Status.FAILED:
+            return False
+        return difference.what is What.VERSION or answer.report.status is Status.APPLYING
+
+
+def _moved(verdict: Verdict) -> Verdict:
+    """Not verified: the channel was written during the round, even if it holds the same again."""
+    change = Difference(instance="", what=What.MOVED, expected="left alone", actual="written while it was asked")
+    return replace(verdict, verified=False, differences=(change, *verdict.differences), found=verdict.found + 1)
+
+
+def _nonce(answers: Mapping[str, Answer]) -> str:
+    """The nonce that all of them were gathered under."""
+    return next((answer.nonce for answer in answers.values()), "")
+
+
+def _ref(release: Release | ReleaseRef) -> ReleaseRef:
+    return release.ref if isinstance(release, Release) else release
