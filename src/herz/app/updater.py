@@ -179,7 +179,8 @@ class Updater:
                 ):
                     items.append(self._items.popleft()[1])  # type: ignore[arg-type]  # just looked at
                     taken += 1
-                feed.mended()
+                if not items[-1].waits:
+                    feed.mended()
                 self.epoch += isinstance(item, Reset) and _rewound(feed, item)
                 item = items[-1]
                 await self._apply(feed, items)

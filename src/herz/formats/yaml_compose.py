@@ -47,6 +47,10 @@ def written(text: str, limits: Limits) -> Table:
         mark = error.problem_mark or error.context_mark
         line, column = (None, "") if mark is None else (mark.line + 1, f" at column {mark.column + 1}")
         what = ": ".join(part for part in (error.context, error.problem) if part)
+        if "nesting depth" in what:  # libyaml looks ahead, and may meet its own limit before we meet ours
+            raise Fault(
+                "nested deeper than the YAML reader goes", line, remedy="flatten the document", kind=DocumentTooLarge
+            ) from error
         raise Fault(f"malformed YAML: {what}{column}", line, remedy=_REMEDY) from error
     except yaml.reader.ReaderError as error:
         position = error.position if isinstance(error.position, int) else 0

@@ -50,13 +50,15 @@ class Event(NamedTuple):
 class Batch(NamedTuple):
     """Everything that changed in one revision, never part of it, and the document that results.
 
-    `part` is the index in `document.parts` that the events belong to, for a source of several places.
+    `part` is the index in `document.parts` that the events belong to, for a source of several places. `waits` says that
+    something else in the place is still refused: what says so follows at once, and nothing is over in between.
     """
 
     revision: Revision
     events: tuple[Event, ...]
     document: Document
     part: int = 0
+    waits: bool = False
 
 
 class Progress(NamedTuple):
@@ -69,12 +71,13 @@ class Progress(NamedTuple):
 class Reset(NamedTuple):
     """The source was read again as a whole: values in between are gone. `reason` says why.
 
-    `rewound` says that the place went back in time, or is another one: a new epoch begins.
+    `rewound` says that the place went back in time, or is another one: a new epoch begins. `waits` as in `Batch`.
     """
 
     document: Document
     reason: str = ""
     rewound: bool = False
+    waits: bool = False
 
 
 def replay(tree: Tree, events: tuple[Event, ...]) -> Tree:

@@ -251,7 +251,7 @@ class StoreSource:
         )
         if events is not None:
             self._document = self._content.document(changes.revision)
-            yield Batch(changes.revision, events, self._document)
+            yield Batch(changes.revision, events, self._document, waits=refused is not None)
         else:
             self._document = replace(self._document, revision=changes.revision)
         if refused is not None:

@@ -248,10 +248,10 @@ class ZookeeperSource:
         self._refused = refused
         if reason is not None and events is not None:
             self._document = content.document(revision)
-            self._items.append(Reset(self._document, reason))
+            self._items.append(Reset(self._document, reason, waits=refused is not None))
         elif events:
             self._document = content.document(revision)
-            self._items.append(Batch(revision, events, self._document))
+            self._items.append(Batch(revision, events, self._document, waits=refused is not None))
         else:
             self._progress(revision)
             return
