@@ -13,6 +13,7 @@ from typing import Final
 from herz import __version__
 from herz.cli import (
     accept,
+    audit,
     demo,
     diff,
     draft,
@@ -24,6 +25,8 @@ from herz.cli import (
     impact,
     release,
     rollout,
+    serve,
+    token,
     verify,
     watch,
 )
@@ -92,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in (get, explain, set_, history, diff, watch, fingerprint, doctor, accept, demo):
         module.add_parser(subparsers)
-    for module in (draft, release, rollout, fleet, verify, impact):  # they ask the control plane
+    for module in (serve, token, audit):  # the control plane itself
+        module.add_parser(subparsers)
+    for module in (draft, release, rollout, fleet, verify, impact):  # they ask it
         module.add_parser(subparsers)
     return top
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import field
 
-from herz.errors import Conflict, DocumentMalformed, StoreCorrupt
+from herz.errors import Conflict, DocumentMalformed, StoreCorrupt, UsageError
 from herz.model.key import split
 from herz.model.secret import MASK, SecretKeys
 from herz.release.record import Record, decode, encode
@@ -197,6 +197,14 @@ class Audit:
             forced=forced,
         )
         return msgspec.structs.replace(entry, hash=hash_of(entry))
+
+
+def parse_anchor(text: str) -> AuditHead:
+    """The head that `NUMBER:HASH` means; `UsageError` when it means none."""
+    number, colon, hash_ = text.partition(":")
+    if not colon or not number.isdecimal() or len(hash_) != len(NOTHING):
+        raise UsageError(f"{text!r} is no anchor", remedy="write NUMBER:HASH, as `herz audit verify` prints it")
+    return AuditHead(number=int(number), hash=hash_)
 
 
 def hash_of(entry: AuditEntry) -> str:

@@ -1,0 +1,89 @@
+"""Serving an application on sockets that are bound already, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import uvicorn
+
+from herz.tls.listener import Listener
+
+logger = logging.getLogger("herz")
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be taken: a whole fleet comes back at once."""
+KEEP_ALIVE_S: Final = 75
+GRACE_S: Final = 10
+"""For how long requests may go on after the server was told to stop."""
+
+
+class _Server(uvicorn.Server):
+    """One that leaves signals to whoever runs several of them, and says when it takes connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Serving:
+    """An application on some listeners; those of one TLS context share a uvicorn server.
+
+    The application's lifespan is the caller's: it is entered once, however many servers there are.
+    """
+
+    def __init__(self, app: Any, listeners: Sequence[Listener], *, grace_s: int = GRACE_S) -> None:
+        groups: dict[ssl.SSLContext | None, list[Listener]] = {}
+        for listener in listeners:
+            groups.setdefault(listener.context, []).append(listener)
+        self._servers = [
+            (_server(app, context, grace_s), [one.socket for one in group]) for context, group in groups.items()
+        ]
+
+    async def run(self) -> None:
+        """Serve until `stop`; then finish what is under way."""
+        await asyncio.gather(*(server.serve(sockets) for server, sockets in self._servers))
+
+    def stop(self, *, now: bool = False) -> None:
+        """Take no more connections, and end; `now` waits for nobody."""
+        for server, _ in self._servers:
+            server.should_exit = True
+            server.force_exit = server.force_exit or now
+
+    async def started(self) -> None:
+        """Wait until all of them take connections."""
+        for server, _ in self._servers:
+            await server.listening.wait()
+
+
+def _server(app: Any, context: ssl.SSLContext | None, grace_s: int) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=grace_s,
+    )
+    config.load()
+    config.ssl = context  # the guard has made it; uvicorn would read the files again
+    return _Server(config)

@@ -1,0 +1,10 @@
+"""The parts of the server, in the order in which they are made: what one offers the later ones can use."""
+
+from __future__ import annotations
+
+from herz.server.plane import MakePart
+
+
+def all_parts() -> tuple[MakePart, ...]:
+    """Every part besides the central one."""
+    return ()

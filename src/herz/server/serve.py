@@ -1,0 +1,162 @@
+"""`herz serve`: judge the addresses, open the store, decide who may come in, bind, serve, and end in order.
+
+The order is the point. Nothing is bound before S13's guard has judged every address, and before it is certain that
+nobody can come in without a token from outside of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from herz.errors import ConfigurationError
+from herz.release.record import Record
+from herz.server.app import create_app
+from herz.server.audit import Audit, By
+from herz.server.clock import SystemClock
+from herz.server.listening import Serving
+from herz.server.opening import open_store
+from herz.server.parts import all_parts
+from herz.server.plane import Plane
+from herz.server.settings import ServerSettings
+from herz.server.tokens import Grant, Scope, Tokens
+from herz.sources.urls import masked
+from herz.store.base import Store
+from herz.tls.address import Address, addresses
+from herz.tls.guard import check_listen
+from herz.tls.listener import Listener, listen
+from herz.tls.material import Fault, Labels, TlsMaterial
+
+logger = logging.getLogger("herz")
+
+DEFAULT_LISTEN: Final = "http://127.0.0.1:4379"
+LABELS: Final = Labels("--listen", "--cert", "--key", "--client-ca", "--client-ca")
+BOOTSTRAP: Final = "bootstrap"
+BOOTSTRAP_TIME: Final = timedelta(days=1)
+"""For how long the first token is good: long enough to make the others."""
+STORE_S: Final = 15.0
+"""For how long the store may be silent at the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What the command line says. `client_ca` asks clients for a certificate that it has signed."""
+
+    store: str
+    listen: Sequence[str] = (DEFAULT_LISTEN,)
+    cert: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+    require_tokens: bool = False
+    name: str = "herz"
+    user: str = "local"
+    proof_s: float = 10.0
+
+
+class Started(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What a server says of itself once it takes connections. `token` is the first one, told once."""
+
+    listening: tuple[str, ...]
+    store: str
+    identity: str
+    name: str
+    open: bool
+    token: str | None = None
+
+
+async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Callable[[Fault], None]) -> None:
+    """Serve until SIGTERM or SIGINT; a second one does not wait for requests that are under way.
+
+    `TlsError` or `ConfigurationError`, before anything is bound, when an address cannot be served as it promises, or
+    could be used without a token from outside of this machine. `tell` is called once connections are taken.
+    """
+    material = TlsMaterial(
+        cert=options.cert, key=options.key, ca=options.client_ca, client_auth=options.client_ca is not None
+    )
+    check_listen(options.listen, material, labels=LABELS)
+    outside = [address for address in addresses(options.listen) if not address.loopback]
+    store = open_store(options.store)
+    listeners: tuple[Listener, ...] = ()
+    try:
+        async with asyncio.timeout(STORE_S):
+            identity = (await store.status()).identity
+            token = await _bootstrapped(store, options, outside)
+        tokens_needed = options.require_tokens or bool(outside)
+        listeners = listen(options.listen, material, labels=LABELS, tell=warn)
+        settings = ServerSettings(name=options.name, open=not tokens_needed, user=options.user, proof_s=options.proof_s)
+        app = create_app(store, settings, parts=all_parts())
+        async with app.lifespan():
+            serving = Serving(app, listeners)
+            _stop_on_signals(app.state.plane, serving)
+            running = asyncio.ensure_future(serving.run())
+            await asyncio.wait([running, asyncio.ensure_future(serving.started())], return_when="FIRST_COMPLETED")
+            if running.done():
+                await running
+            gc.freeze()  # what stands now stays: no collection need look at it again
+            tell(
+                Started(
+                    listening=tuple(_told(listener) for listener in listeners),
+                    store=masked(options.store),
+                    identity=identity,
+                    name=options.name,
+                    open=settings.open,
+                    token=token,
+                )
+            )
+            await running
+    except TimeoutError as error:
+        raise ConfigurationError(
+            f"the store does not answer within {STORE_S:g} s", where=masked(options.store), remedy="see whether it runs"
+        ) from error
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+        await store.close()
+
+
+async def _bootstrapped(store: Store, options: ServeOptions, outside: Sequence[Address]) -> str | None:
+    """The first token where one is needed and there is none; refuses to let anybody in from outside without one."""
+    if not options.require_tokens and not outside:
+        return None
+    clock = SystemClock()
+    tokens = Tokens(store, Audit(store, clock), clock)
+    everything = Grant(app="*", scope=Scope.ADMIN)
+    if any(everything in one.grants and not one.expired(clock.now()) for one in await tokens.all()):
+        return None
+    if not options.require_tokens:
+        shown = ", ".join(address.url for address in outside)
+        raise ConfigurationError(
+            f"{shown} can be reached from other machines, and there is no token: everybody could change everything",
+            where="--listen",
+            remedy="make a token first (herz token create NAME --grant '*:admin'), or start with --require-tokens, "
+            "which prints one; or listen on 127.0.0.1",
+        )
+    text, _ = await tokens.create(BOOTSTRAP, (everything,), by=By("herz serve"), expires=clock.now() + BOOTSTRAP_TIME)
+    return text
+
+
+def _stop_on_signals(plane: Plane, serving: Serving) -> None:
+    def stop() -> None:
+        again = plane.closing.is_set()
+        logger.info("stopping%s", ", without waiting for requests that are under way" if again else "")
+        plane.closing.set()  # streams say `end` now
+        serving.stop(now=again)
+
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, ValueError):  # not on Windows, not outside of the main thread
+            loop.add_signal_handler(one, stop)
+
+
+def _told(listener: Listener) -> str:
+    """The address as a client writes it, with the port that was chosen."""
+    host = listener.address.host or "0.0.0.0"  # noqa: S104  told, not bound
+    shown = f"[{host}]" if ":" in host else host
+    return f"{listener.address.scheme}://{shown}:{listener.port}"
