@@ -57,31 +57,33 @@ class Asking:
         question: Ask,
         expected: Collection[str] | None,
         window_s: float,
-        *,
-        took: Callable[[Answer], None] = lambda answer: None,
-    ) -> tuple[Answer, ...]:
-        """The answers to `question` (whose nonce and end are set here) that come within `window_s` seconds.
+        answered: Callable[[Answer], float | None] = lambda answer: None,
+    ) -> dict[str, Answer]:
+        """The answers by instance to `question`, whose nonce and end are set here, that come within `window_s` seconds.
 
-        Returns as soon as all of the `expected` instances have answered; None waits for the whole window. One answer
-        for each instance, the first one; in the order of their names. `took` is called with each as it comes.
-        `Conflict` when too many questions stand.
+        Returns as soon as all of the `expected` instances have answered; None waits for the whole window. The first
+        answer of an instance counts, whether it was expected or not. `answered` is called with each as it comes; the
+        seconds that it gives are how long is waited for others from then on. `Conflict` when too many questions stand.
         """
         if not 0 < window_s <= WINDOW_S:
             raise UsageError(f"a window of {window_s:g} s", remedy=f"wait for up to {WINDOW_S:g} seconds")
         name = (app, namespace)
         until = self._clock.now() + timedelta(seconds=window_s)
         question = structs.replace(question, nonce=secrets.token_hex(16), until=until)
-        answers = self._waiting[name, question.nonce] = _Answers(expected, took)
+        answers = self._waiting[name, question.nonce] = _Answers(expected, answered)
         self._counts.asks[question.kind] += 1
         try:
             await self._change(name, lambda asks: _with(asks, question))
             with suppress(TimeoutError):
-                async with asyncio.timeout(window_s):
+                async with asyncio.timeout(window_s) as answers.limit:
                     await answers.complete.wait()
         finally:
+            answers.limit = None
             del self._waiting[name, question.nonce]
             self._remove(name, question.nonce)
-        return tuple(answers.found[instance] for instance in sorted(answers.found))
+        return answers.found
+
+    __call__ = ask
 
     def took(self, name: Name, answer: Answer) -> bool:
         """Whether somebody here waits for this answer of an instance connected here, and has it now."""
@@ -159,11 +161,12 @@ class Asking:
 class _Answers:
     """What was answered to one question so far."""
 
-    def __init__(self, expected: Collection[str] | None, took: Callable[[Answer], None]) -> None:
+    def __init__(self, expected: Collection[str] | None, answered: Callable[[Answer], float | None]) -> None:
         self.found: dict[str, Answer] = {}
         self.complete = asyncio.Event()
+        self.limit: asyncio.Timeout | None = None
         self._missing = None if expected is None else set(expected)
-        self._took = took
+        self._answered = answered
         if self._missing is not None and not self._missing:
             self.complete.set()
 
@@ -172,11 +175,14 @@ class _Answers:
         if answer.instance in self.found:
             return
         self.found[answer.instance] = answer
-        self._took(answer)
+        left_s = self._answered(answer)
         if self._missing is not None:
             self._missing.discard(answer.instance)
             if not self._missing:
                 self.complete.set()
+        limit, at = self.limit, asyncio.get_running_loop().time() + (left_s or 0.0)
+        if left_s is not None and limit is not None and at < (limit.when() or at) and not limit.expired():
+            limit.reschedule(at)
 
 
 def _with(asks: Asks, question: Ask) -> Asks:

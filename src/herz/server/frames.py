@@ -19,7 +19,7 @@ from herz.release.report import Ask
 SPAN_BYTES: Final = 32
 """What `at`, `drop` and `put` take more than `text` does."""
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder().encode
 
 
 def _frame(members: Mapping[str, Any]) -> bytes:

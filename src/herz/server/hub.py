@@ -93,6 +93,7 @@ class Hub:
         """Keys whose value could not be understood, and why; what was understood before stays."""
         self.loaded = asyncio.Event()
         self._clock = clock
+        self._waiters: list[tuple[Revision, asyncio.Future[None]]] = []
         self._questions: dict[tuple[Name, str], float] = {}
         """The questions that answers are stored to, and since when."""
         self._happened: list[Callable[[Happened], None]] = []
@@ -157,6 +158,23 @@ class Hub:
         """Have `listener` called when `revision` was proved or raised, without a change."""
         self._proved.append(listener)
 
+    async def reached(self, revision: Revision, limit_s: float) -> bool:
+        """Wait until everything up to `revision` is known, for at most `limit_s` seconds; whether it is."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        try:
+            async with asyncio.timeout(limit_s):
+                await waiter
+        except TimeoutError:
+            return False
+        return True
+
+    def _move(self) -> None:
+        for revision, waiter in self._waiters:
+            if revision <= self.revision and not waiter.done():
+                waiter.set_result(None)
+        self._waiters = [one for one in self._waiters if not one[1].done()]
+
     # --- following --------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -187,6 +205,7 @@ class Hub:
 
     def _proven(self, following: Following) -> None:
         if following is self._live:
+            self._move()
             for told in self._proved:
                 told()
 
@@ -228,6 +247,7 @@ class Hub:
                     _restore(namespace, parts[2:], *known[name])
         for happened in changed.values():
             self._tell(happened)
+        self._move()
 
     def _live_step(self, happened: Happened, rest: list[str], entry: Entry | None, revision: Revision) -> Happened:
         namespace = happened.namespace

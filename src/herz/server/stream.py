@@ -113,11 +113,14 @@ class Poll(Stream):
         self.closed = True
         self._some.set()
 
-    async def answer(self, wait_s: float) -> bytes:
-        """The frames as one JSON array, once there are others than the first, or the time is over."""
+    async def some(self, wait_s: float) -> None:
+        """Wait until there are other frames than the first, or the time is over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._some.wait()
+
+    def answer(self) -> bytes:
+        """The frames that there are, as one JSON array."""
         return b"[" + b"".join(self.collected).rstrip(b"\n").replace(b"\n", b",\n") + b"]\n"
 
 

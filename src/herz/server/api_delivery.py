@@ -1,0 +1,267 @@
+"""The API of delivery: streams, what instances say of themselves, questions to them, and the fleet as it is now."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final
+
+from litestar import get, post, put
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from litestar.types import ASGIApp
+
+from herz.errors import UsageError
+from herz.release.record import Record
+from herz.release.report import Answer, Ask, AskKind, Graph, Report, Status
+from herz.server.access import Caller, known, require, requires
+from herz.server.asks import WINDOW_S, Asking
+from herz.server.counts import Counts
+from herz.server.delivery import Delivery
+from herz.server.fleet import REPORT_BYTES, Fleet
+from herz.server.hub import Hub
+from herz.server.instances import Instance, instance_of, instances_of
+from herz.server.metrics import Metrics
+from herz.server.plane import PLACE, Part, Plane
+from herz.server.problems import answers, not_found
+from herz.server.proving import Proving
+from herz.server.streaming import WAIT_S, Asked, Streaming
+from herz.server.tokens import Scope as Right
+from herz.store.plane import checked_instance, checked_name, place
+
+PAGE_MOST: Final = 10_000
+KEYS: Final = 1_000
+"""Keys that a question may name, and instances, and cohorts."""
+
+Session = Annotated[
+    str | None,
+    Parameter(header="X-Herz-Stream", required=False, max_length=64, description="What hello calls `stream`"),
+]
+
+
+FRAMES: Final = ResponseSpec(
+    data_container=str,
+    description="Frames",
+    media_type="application/x-ndjson",
+    generate_examples=False,
+)
+
+
+class AskBody(Record, frozen=True, kw_only=True):
+    """A question, and for how many seconds answers are waited for."""
+
+    kind: AskKind = AskKind.PROBE
+    cohorts: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    digest: str | None = None
+    window_s: float = 2.0
+
+
+@get(
+    f"{PLACE}/stream",
+    guards=[requires(Right.REPORT)],
+    responses={200: FRAMES, **answers()},
+    summary="Follow what an instance is to run",
+    tags=["instances"],
+)
+async def stream(
+    plane: Plane,
+    caller: Caller,
+    app: str,
+    namespace: str,
+    instance: str,
+    have: Annotated[list[str] | None, Parameter(required=False, description="Digests of contents it has")] = None,
+    after: Annotated[int, Parameter(required=False, ge=0, le=2**62, description="What it knows, by revision")] = 0,
+    wait: Annotated[int | None, Parameter(required=False, ge=0, le=WAIT_S, description="Ask, rather than stay")] = None,
+    session: Session = None,
+) -> ASGIApp:
+    """One JSON object a line: hello, then content, state and ask as they come, alive as proof, end before it closes.
+
+    With `wait` the frames that there are, or the first that come within so many seconds, are the answer: a JSON array.
+    """
+    place(app, namespace)
+    asked = Asked.checked(instance, have or (), after, wait)
+    return await plane.of(Streaming).opened((app, namespace), asked, caller, session)
+
+
+@get(
+    f"{PLACE}/instances",
+    guards=[requires(Right.READ)],
+    responses=answers(),
+    summary="What every instance runs",
+    tags=["instances"],
+)
+async def instances(
+    plane: Plane,
+    app: str,
+    namespace: str,
+    cohort: str | None = None,
+    status: Status | None = None,
+    patch_id: str | None = None,
+    release: Annotated[int | None, Parameter(required=False, description="Those that run this release")] = None,
+    label: Annotated[list[str] | None, Parameter(required=False, description="`zone=eu`; all of them hold")] = None,
+    differs: Annotated[bool | None, Parameter(required=False, description="Those not as they should be")] = None,
+    after: Annotated[str, Parameter(required=False, description="Only names behind this one")] = "",
+    limit: Annotated[int, Parameter(required=False, ge=1, le=PAGE_MOST)] = PAGE_MOST,
+) -> list[Instance]:
+    """The newest report of each instance that is connected or was a moment ago, ordered by name."""
+    place(app, namespace)
+    labels = dict(_label(text) for text in label or ())
+    found = instances_of(
+        plane.of(Hub).namespace(app, namespace),
+        cohort=cohort,
+        status=status,
+        patch_id=patch_id,
+        release=release,
+        labels=labels,
+        differs=differs,
+        after=after,
+    )
+    return [one for one, _ in zip(found, range(limit), strict=False)]
+
+
+@get(
+    f"{PLACE}/instances/{{instance:str}}",
+    guards=[requires(Right.READ)],
+    responses=answers(404),
+    summary="What one instance runs",
+    tags=["instances"],
+)
+async def instance(plane: Plane, app: str, namespace: str, instance: str) -> Instance:
+    """Its newest report; 404 when none is connected by this name, nor was a moment ago."""
+    place(app, namespace)
+    there = plane.of(Hub).namespace(app, namespace)
+    report = there.reports.get(checked_instance(instance))
+    if report is None:
+        raise not_found(f"no instance {instance} of {app}/{namespace} is connected", remedy="list them: herz fleet")
+    return instance_of(there, report.value)
+
+
+@put(
+    f"{PLACE}/instances/{{instance:str}}/report",
+    guards=[requires(Right.REPORT)],
+    responses=answers(409, 413),
+    status_code=204,
+    request_max_body_size=REPORT_BYTES,
+    summary="Say what an instance runs",
+    tags=["instances"],
+)
+async def put_report(
+    plane: Plane, app: str, namespace: str, instance: str, data: Report, session: Session = None
+) -> None:
+    """Taken only from the instance itself: `X-Herz-Stream` names the stream that it has open at this server."""
+    plane.of(Fleet).report((app, namespace), instance, session, data)
+
+
+@put(
+    f"{PLACE}/asks/{{nonce:str}}/answers/{{instance:str}}",
+    guards=[requires(Right.REPORT)],
+    responses=answers(409, 410, 413),
+    status_code=204,
+    request_max_body_size=REPORT_BYTES,
+    summary="Answer a question",
+    tags=["instances"],
+)
+async def put_answer(
+    plane: Plane, app: str, namespace: str, nonce: str, instance: str, data: Answer, session: Session = None
+) -> None:
+    """Taken from the instance itself, and only while the question stands."""
+    plane.of(Fleet).answer((app, namespace), checked_name(nonce, "a question"), instance, session, data)
+
+
+@put(
+    "/graphs/{digest:str}",
+    guards=[known],
+    responses=answers(413),
+    status_code=204,
+    request_max_body_size=REPORT_BYTES,
+    summary="Keep a dependency graph",
+    tags=["instances"],
+)
+async def put_graph(plane: Plane, caller: Caller, digest: str, data: Graph) -> None:
+    """What a program's objects are built from, for telling what a release will rebuild."""
+    if not any(grant.scope in (Right.REPORT, Right.ADMIN) for grant in caller.grants):
+        require(caller, Right.REPORT, None)
+    await plane.of(Fleet).graph(digest, data)
+
+
+@post(
+    f"{PLACE}/asks",
+    guards=[requires(Right.RELEASE)],
+    responses=answers(409),
+    status_code=200,
+    summary="Ask instances",
+    tags=["instances"],
+)
+async def post_ask(plane: Plane, app: str, namespace: str, data: AskBody) -> list[Answer]:
+    """What those answer within `window_s` seconds whom the question concerns, ordered by name."""
+    place(app, namespace)
+    if max(len(data.cohorts), len(data.instances), len(data.keys)) > KEYS:
+        raise UsageError(f"a question names more than {KEYS:,} of something", remedy="ask in parts")
+    if not 0 < data.window_s <= WINDOW_S:
+        raise UsageError(f"window_s={data.window_s:g}", remedy=f"wait for up to {WINDOW_S:g} seconds")
+    if data.kind is AskKind.BUILD and data.digest is None:
+        raise UsageError("a question to build names no content", remedy="say which by its digest")
+    ask = Ask(
+        nonce="",
+        kind=data.kind,
+        cohorts=data.cohorts,
+        instances=data.instances,
+        keys=data.keys,
+        digest=data.digest,
+    )
+    there = plane.of(Hub).namespace(app, namespace)
+    expected = [name for name in there.reports if ask.concerns(name, there.cohort(name))]
+    found = await plane.of(Asking).ask(app, namespace, ask, expected, data.window_s)
+    return [found[name] for name in sorted(found)]
+
+
+def part(plane: Plane) -> Part:
+    """Streams, reports, questions and metrics."""
+    server = f"{plane.settings.name}-{secrets.token_hex(4)}"
+    counts = Counts()
+    hub = plane.offer(Hub(plane.store))
+    delivery = plane.offer(
+        Delivery(hub, plane.contents.read, server=server, proof_s=plane.settings.proof_s, counts=counts)
+    )
+    proving = Proving(hub, delivery, plane.access.check)
+    fleet = plane.offer(Fleet(plane.store, hub, delivery, plane.clock, counts, server=server))
+    asking = plane.offer(Asking(plane.store, hub, plane.clock, counts))
+    fleet.answered = asking.took
+    metrics = plane.offer(Metrics(hub, delivery, fleet, counts))
+    plane.offer(Streaming(hub, delivery, proving))
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async def end() -> None:
+            await plane.closing.wait()
+            delivery.close("this server is shutting down")
+
+        async with hub.following(), fleet.running(), proving.running():
+            ending = asyncio.create_task(end(), name="herz-closing")
+            try:
+                yield
+            finally:
+                ending.cancel()
+                delivery.close("this server is shutting down")
+
+    @get("/metrics", guards=[known], summary="Metrics for Prometheus", tags=["server"], include_in_schema=False)
+    async def exposition() -> Any:
+        return metrics.response()
+
+    return Part(
+        api=[stream, instances, instance, put_report, put_answer, put_graph, post_ask],
+        routes=[exposition],
+        running=[running],
+        duties={"asks": asking.sweeping},
+    )
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"label={text[:100]!r}", remedy="write label=zone=eu")
+    return name, value
