@@ -13,7 +13,7 @@ from herz.cli.editing import edited, format_of, kept
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
 from herz.cli.set import assignment
-from herz.cli.told import conflict_text, differences_text, in_words, moment
+from herz.cli.told import conflict_text, differences_text, moment, who
 from herz.cli.values import checked
 from herz.client import Draft, DraftConflict, Namespace, Validation
 from herz.errors import ConfigurationError, UsageError
@@ -24,7 +24,7 @@ from herz.release.content import Content, LayerText
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
 
-LAYER = "application"
+LAYER = "application.yml"
 """What the first layer is called when nothing names it."""
 
 _DESCRIPTION = """\
@@ -279,7 +279,7 @@ def validation_text(found: Validation) -> str:
 
 def _by(draft: Draft) -> str:
     said = f", {moment(draft.time)}" if draft.time else ""
-    said += f" by {in_words(draft.author)}" if draft.author else ""
+    said += f" by {who(draft.author)}" if draft.author else ""
     return said + (f", from release {draft.base}" if draft.base else "")
 
 
@@ -306,7 +306,7 @@ def _read(name: str) -> LayerText:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is not UTF-8: {error.reason}", remedy="convert it, for instance by iconv") from error
-    return LayerText(name=path.stem.lstrip(".") or LAYER, text=text, format=format_of(name))
+    return LayerText(name=path.name, text=text, format=format_of(name))
 
 
 def _write(arguments: argparse.Namespace, content: Content, *, expect: int | None, base: int | None) -> int:

@@ -13,9 +13,8 @@ from herz.cli.arguments import command
 from herz.cli.fleet_table import Filter, filters, fleet_text, rich_table, summary
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, namespace_of, place_options, plane_of, server_options
-from herz.client import Namespace
+from herz.client import Instance, Namespace
 from herz.errors import SourceUnavailable
-from herz.release.report import Report
 
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
@@ -86,7 +85,7 @@ async def _watch(arguments: argparse.Namespace, wanted: Filter) -> None:
 class _Show(Protocol):
     def __enter__(self) -> _Show: ...
     def __exit__(self, *_: object) -> None: ...
-    def fleet(self, found: tuple[Report, ...]) -> None: ...
+    def fleet(self, found: tuple[Instance, ...]) -> None: ...
     def trouble(self, error: Exception) -> None: ...
 
 
@@ -113,7 +112,7 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def fleet(self, found: tuple[Report, ...]) -> None:
+    def fleet(self, found: tuple[Instance, ...]) -> None:
         now = data(found)
         if now == self._last:
             return
@@ -136,7 +135,7 @@ class _Live:
         from rich.live import Live
 
         self._live = Live(auto_refresh=False, vertical_overflow="crop")
-        self._found: tuple[Report, ...] = ()
+        self._found: tuple[Instance, ...] = ()
 
     def __enter__(self) -> _Live:
         self._live.start()
@@ -145,7 +144,7 @@ class _Live:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def fleet(self, found: tuple[Report, ...]) -> None:
+    def fleet(self, found: tuple[Instance, ...]) -> None:
         self._found = found
         self._show(summary(found))
 

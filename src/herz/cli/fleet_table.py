@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 
 from herz.cli.output import paint
 from herz.cli.told import in_words, short
+from herz.client import Instance
 from herz.errors import UsageError
 from herz.release.channel import STABLE
-from herz.release.report import Report, Status
+from herz.release.report import Status
 
 HEADS: Final = ("INSTANCE", "LABELS", "RELEASE", "STATUS", "FINGERPRINT", "PATCH", "AGE")
 _COLOURS: Final = {Status.APPLIED: "green", Status.APPLYING: "yellow", Status.FAILED: "red"}
@@ -25,7 +26,7 @@ class Filter(NamedTuple):
 
     wanted: tuple[tuple[str, str], ...]
 
-    def of(self, found: Sequence[Report]) -> tuple[Report, ...]:
+    def of(self, found: Sequence[Instance]) -> tuple[Instance, ...]:
         """Those that are wanted, in their order."""
         return tuple(one for one in found if all(fnmatchcase(_fact(one, name), like) for name, like in self.wanted))
 
@@ -41,7 +42,7 @@ def filters(texts: Sequence[str]) -> Filter:
     return Filter(tuple(wanted))
 
 
-def _fact(report: Report, name: str) -> str:
+def _fact(report: Instance, name: str) -> str:
     """What a filter's name stands for: a fact of the report, else a label."""
     facts: dict[str, Any] = {
         "instance": report.instance,
@@ -49,20 +50,20 @@ def _fact(report: Report, name: str) -> str:
         "version": report.config_version,
         "release": report.config_version,
         "patch": report.patch_id,
-        "cohort": report.cohort or STABLE,
+        "cohort": report.assigned,
         "fingerprint": short(report.fingerprint),
     }
     found = report.labels.get(name) if name in report.labels else facts.get(name)
     return "" if found is None else str(found)
 
 
-def row(report: Report, now: datetime) -> tuple[str, ...]:
+def row(report: Instance, now: datetime) -> tuple[str, ...]:
     """One instance, as wide as it is."""
     labels = " ".join(f"{name}={value}" for name, value in sorted(report.labels.items()))
     release = "–" if report.config_version is None else str(report.config_version)
-    if report.cohort and report.cohort != STABLE:
-        release += f" {report.cohort}"
-    status = report.status.value
+    if report.assigned != STABLE:
+        release += f" {report.assigned}"
+    status = report.status.value + ("" if report.agrees or report.status is not Status.APPLIED else ", not as told")
     if report.rehearsed is not None and report.rehearsed.number != report.config_version:
         status += f", {'built' if report.rehearsed.ok else 'cannot build'} {report.rehearsed.number}"
     cells = (report.instance, labels, release, status, short(report.fingerprint), report.patch_id or "–")
@@ -78,20 +79,22 @@ def age(time: datetime, now: datetime) -> str:
     return f"{seconds}s"
 
 
-def summary(found: Sequence[Report]) -> str:
+def summary(found: Sequence[Instance]) -> str:
     """How many there are, and how many run what."""
     versions = Counter("none" if one.config_version is None else str(one.config_version) for one in found)
     failed = sum(one.status is Status.FAILED for one in found)
     runs = ", ".join(f"release {version}: {count}" for version, count in sorted(versions.items(), key=_by_number))
     said = f"{len(found)} instance{'' if len(found) == 1 else 's'}" + (f"; {runs}" if runs else "")
-    return said + (f"; {failed} failed" if failed else "")
+    differing = sum(not one.agrees for one in found)
+    said += f"; {failed} failed" if failed else ""
+    return said + (f"; {differing} not as told" if differing > failed else "")
 
 
 def _by_number(item: tuple[str, int]) -> tuple[int, str]:
     return (int(item[0]) if item[0].isdecimal() else 0), item[0]
 
 
-def fleet_text(found: Sequence[Report], now: datetime) -> str:
+def fleet_text(found: Sequence[Instance], now: datetime) -> str:
     """The table as plain text, each column as wide as it must be, errors below their instances."""
     if not found:
         return "no instance"
@@ -108,7 +111,7 @@ def fleet_text(found: Sequence[Report], now: datetime) -> str:
     return "\n".join([*lines, summary(found)])
 
 
-def rich_table(found: Sequence[Report], now: datetime, *, height: int, width: int, caption: str) -> Any:
+def rich_table(found: Sequence[Instance], now: datetime, *, height: int, width: int, caption: str) -> Any:
     """The table for rich, no higher than the terminal: instances that failed or are at work come first then."""
     from rich import box
     from rich.table import Table

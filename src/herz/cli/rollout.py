@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -42,10 +41,11 @@ _EXAMPLES = """\
   herz rollout pause -m 'looking at it'    and resume, promote, abort"""
 
 _ORDERS = {
-    "pause": ("take no further step forward; what fails is still rolled back", Namespace.pause),
-    "resume": ("go on with a rollout that is paused", Namespace.resume),
-    "promote": ("bake the batch in work no longer; it must be verified all the same", Namespace.promote),
-    "abort": ("roll every batch back now", Namespace.abort),
+    "pause": "take no further step forward; what fails is still rolled back",
+    "resume": "go on with a rollout that is paused",
+    "promote": "bake the batch in work no longer; it must be verified all the same",
+    "abort": "roll every batch back now",
+    "force": "break the glass: everybody runs the release, without proof, and the audit log says so",
 }
 
 
@@ -90,15 +90,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     for parser in (status, watching):
         _which(parser)
-    for name, (summary, order) in _ORDERS.items():
+    for name, summary in _ORDERS.items():
         parser = command(
-            top,
-            name,
-            _ordering(order),
-            summary=summary,
-            parents=[place_options(), message_option(), server_options()],
+            top, name, run_order, summary=summary, parents=[place_options(), message_option(), server_options()]
         )
         _which(parser)
+        if name == "promote":
+            parser.add_argument("--all", action="store_true", help="and no later batch either")
 
 
 def _which(parser: argparse.ArgumentParser) -> None:
@@ -195,20 +193,28 @@ def _tell(arguments: argparse.Namespace, before: Rollout | None, now: Rollout) -
             print(f"{datetime.now().astimezone():%H:%M:%S}  {line}", flush=True)
 
 
-def _ordering(order: Callable[[Namespace, str, str], Awaitable[Rollout]]) -> Callable[[argparse.Namespace], int]:
-    def run(arguments: argparse.Namespace) -> int:
-        async def give(pay: Namespace) -> Rollout:
-            rollout = await _found(pay, arguments.rollout)
-            return await order(pay, rollout.id, arguments.message)
+def run_order(arguments: argparse.Namespace) -> int:
+    """Give the order, and print how the rollout stands."""
 
-        rollout = asked(arguments, give)
-        if arguments.json:
-            print_json(data(rollout))
-        else:
-            print(outcome_text(rollout, datetime.now(UTC)))
-        return 0
+    async def give(pay: Namespace) -> Rollout:
+        found, why = (await _found(pay, arguments.rollout)).id, arguments.message
+        match arguments.rollout_command:
+            case "pause":
+                return await pay.pause(found, why)
+            case "resume":
+                return await pay.resume(found, why)
+            case "promote":
+                return await pay.promote(found, why, all_batches=arguments.all)
+            case "abort":
+                return await pay.abort(found, why)
+        return await pay.force(found, why)
 
-    return run
+    rollout = asked(arguments, give)
+    if arguments.json:
+        print_json(data(rollout))
+    else:
+        print(outcome_text(rollout, datetime.now(UTC)))
+    return 0
 
 
 async def _found(pay: Namespace, name: str | None) -> Rollout:

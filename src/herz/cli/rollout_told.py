@@ -7,7 +7,7 @@ from typing import Final
 
 from herz.cli.fleet_table import age
 from herz.cli.output import paint
-from herz.cli.told import in_words
+from herz.cli.told import in_words, who
 from herz.cli.verify import differences_lines
 from herz.release.atomicity import Verdict
 from herz.release.rollout import Batch, Phase, Rollout
@@ -52,7 +52,7 @@ def step_text(before: Rollout | None, now: Rollout) -> str:
 
 def _ordered(before: Rollout, now: Rollout) -> str:
     if now.paused is not None and before.paused is None:
-        return paint(f"paused by {in_words(now.paused.by)}{_why(now.paused.message)}", "yellow")
+        return paint(f"paused by {who(now.paused.by)}{_why(now.paused.message)}", "yellow")
     if before.paused is not None and now.paused is None:
         return "goes on"
     return ""
@@ -81,14 +81,14 @@ def outcome_text(rollout: Rollout, now: datetime) -> str:
     colour = _COLOURS.get(rollout.phase, "bold")
     lines = [
         f"rollout {paint(rollout.id, 'bold')} of {rollout.app}/{rollout.namespace}: release {stable} → "
-        f"{rollout.release.number}, by {in_words(rollout.author)}{_why(rollout.message)}",
+        f"{rollout.release.number}, by {who(rollout.author)}{_why(rollout.message)}",
         f"{paint(rollout.phase.value, colour)}  {_SAID[rollout.phase] if rollout.over else _phase(rollout)}, "
         f"for {age(rollout.since, now)}",
     ]
     if rollout.paused is not None:
-        lines.append(paint(f"paused by {in_words(rollout.paused.by)}{_why(rollout.paused.message)}", "yellow"))
+        lines.append(paint(f"paused by {who(rollout.paused.by)}{_why(rollout.paused.message)}", "yellow"))
     if rollout.forced is not None:
-        lines.append(paint(f"FORCED by {in_words(rollout.forced.by)}{_why(rollout.forced.message)}", "red"))
+        lines.append(paint(f"FORCED by {who(rollout.forced.by)}{_why(rollout.forced.message)}", "red"))
     if rollout.waiting and not rollout.over:
         lines.append(f"waits: {in_words(rollout.waiting)}")
     lines += [_batch(batch) for batch in rollout.batches]

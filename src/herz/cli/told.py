@@ -71,8 +71,13 @@ def release_line(release: Release, *, live: bool = False) -> str:
     facts += [f"commit {release.git_commit[:12]}"] if release.git_commit else []
     facts += [f"from {release.parent}"] if release.parent else []
     said = f"\n  {in_words(release.message)}" if release.message else ""
-    made = paint(f"{moment(release.time)} by {in_words(release.author)}", "dim")
+    made = paint(f"{moment(release.time)} by {who(release.author)}", "dim")
     return f"{name}{mark}  {made}{said}\n  {'  '.join(facts)}"
+
+
+def who(author: str) -> str:
+    """A name without the address behind it."""
+    return in_words(author.partition(" <")[0])
 
 
 def in_words(text: str) -> str:

@@ -9,6 +9,17 @@ async with ControlPlane("http://127.0.0.1:4379") as plane:
 from herz.client.namespace import Namespace
 from herz.client.plane import ControlPlane
 from herz.client.problems import DraftConflict, NotThere
-from herz.client.replies import AuditState, Draft, Problem, Validation
+from herz.client.replies import AuditState, Draft, Instance, Moved, Problem, Validation
 
-__all__ = ["AuditState", "ControlPlane", "Draft", "DraftConflict", "Namespace", "NotThere", "Problem", "Validation"]
+__all__ = [
+    "AuditState",
+    "ControlPlane",
+    "Draft",
+    "DraftConflict",
+    "Instance",
+    "Moved",
+    "Namespace",
+    "NotThere",
+    "Problem",
+    "Validation",
+]

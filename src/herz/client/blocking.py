@@ -123,9 +123,10 @@ class BlockingNamespace:
     resume = _waiting(Namespace.resume)
     promote = _waiting(Namespace.promote)
     abort = _waiting(Namespace.abort)
+    force = _waiting(Namespace.force)
 
     def rollout_events(self, rollout: str) -> Iterator[Facts]:
-        """What happens in a rollout, as it happens, beginning with how it stands; ends when it is over."""
+        """`Namespace.rollout_events`, one after the other."""
         events = self._namespace.rollout_events(rollout)
         try:
             while (event := self._loop.run(_next(events))) is not None:

@@ -8,18 +8,20 @@ from typing import Any, Final
 
 from herz.client.exchange import Exchange, part
 from herz.client.problems import NotThere
-from herz.client.replies import Draft, Facts, Moved, Validation
+from herz.client.replies import Draft, Facts, Instance, Moved, Validation
 from herz.client.version import release_number
 from herz.release.atomicity import Verdict
 from herz.release.channel import Channel, Release
 from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.plan import Plan
-from herz.release.report import Answer, AskKind, Report
+from herz.release.report import Answer, AskKind
 from herz.release.rollout import Rollout
 
 WINDOW_S: Final = 2.0
 """How long instances have to answer a question."""
+PAGE: Final = 5_000
+"""Instances that are asked for at once."""
 BUILD_WINDOW_S: Final = 30.0
 """And when they have to build something for it."""
 
@@ -162,14 +164,19 @@ class Namespace:
 
     # --- instances --------------------------------------------------------------------------------
 
-    async def instances(self) -> tuple[Report, ...]:
+    async def instances(self) -> tuple[Instance, ...]:
         """What every instance runs, as it reported after its last swap, ordered by name."""
-        found = await self._exchange.ask("GET", f"{self._place}/instances", tuple[Report, ...])
-        return tuple(sorted(found, key=lambda report: report.instance))
+        found: list[Instance] = []
+        while True:
+            query = {"after": found[-1].instance if found else None, "limit": PAGE}
+            page = await self._exchange.ask("GET", f"{self._place}/instances", list[Instance], query=query)
+            found += page
+            if len(page) < PAGE:
+                return tuple(found)
 
-    async def instance(self, name: str) -> Report:
+    async def instance(self, name: str) -> Instance:
         """What one instance runs."""
-        return await self._exchange.ask("GET", f"{self._place}/instances/{part(name)}", Report)
+        return await self._exchange.ask("GET", f"{self._place}/instances/{part(name)}", Instance)
 
     async def ask(
         self,
@@ -299,27 +306,35 @@ class Namespace:
         return await self._exchange.ask("GET", self._rollout(rollout), Rollout)
 
     def rollout_events(self, rollout: str) -> AsyncIterator[Facts]:
-        """What happens in a rollout, as it happens, beginning with how it stands; ends when it is over."""
+        """What happens in a rollout, as it happens: `{"type": "rollout", "rollout": {…}}`, first how it stands.
+
+        Ends with `{"type": "end"}` when it is over, or when the server goes.
+        """
         return self._exchange.lines(f"{self._rollout(rollout)}/events", dict)
 
     async def pause(self, rollout: str, message: str = "") -> Rollout:
-        """Begin no further batch until `resume`. The batch in flight is finished and verified."""
+        """Take no further step forward until `resume`; what was committed is still verified, what fails rolled back."""
         return await self._command(rollout, "pause", message)
 
     async def resume(self, rollout: str, message: str = "") -> Rollout:
-        """Go on with a rollout that was paused."""
+        """Go on where it was paused; windows begin anew."""
         return await self._command(rollout, "resume", message)
 
-    async def promote(self, rollout: str, message: str = "") -> Rollout:
-        """Take what is left in one batch, verified like every other."""
-        return await self._command(rollout, "promote", message)
+    async def promote(self, rollout: str, message: str = "", *, all_batches: bool = False) -> Rollout:
+        """Bake the batch in work no longer, with `all_batches` no later one either. Each is verified all the same."""
+        return await self._command(rollout, "promote", message, all_batches=all_batches)
 
     async def abort(self, rollout: str, message: str = "") -> Rollout:
         """Roll every batch back at once."""
         return await self._command(rollout, "abort", message)
 
-    async def _command(self, rollout: str, command: str, message: str) -> Rollout:
-        return await self._exchange.ask("POST", f"{self._rollout(rollout)}/{command}", Rollout, {"message": message})
+    async def force(self, rollout: str, message: str) -> Rollout:
+        """Break the glass: everybody runs the release, without proof. Loud in the audit log; needs scope `approve`."""
+        return await self._command(rollout, "force", message)
+
+    async def _command(self, rollout: str, command: str, message: str, **options: Any) -> Rollout:
+        body = {"message": message, **options}
+        return await self._exchange.ask("POST", f"{self._rollout(rollout)}/{command}", Rollout, body)
 
     def _rollout(self, rollout: str) -> str:
         return f"{self._place}/rollouts/{part(rollout)}"

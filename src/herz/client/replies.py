@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from herz.release.channel import Channel, Release
+from herz.release.channel import STABLE, Channel, Release
 from herz.release.content import Content
 from herz.release.record import Record
+from herz.release.report import Report
 
 Facts: TypeAlias = dict[str, Any]
 """A JSON object as it came."""
@@ -25,6 +26,13 @@ class Draft(Record, frozen=True, kw_only=True):
     author: str = ""
     message: str = ""
     time: datetime | None = None
+
+
+class Instance(Report, frozen=True, kw_only=True):
+    """What an instance says that it runs, the cohort it was put in, and whether it runs what its pointer says."""
+
+    assigned: str = STABLE
+    agrees: bool = True
 
 
 class Moved(Record, frozen=True, kw_only=True):

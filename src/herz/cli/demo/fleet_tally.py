@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from herz.client import Instance
 from herz.release.channel import STABLE
-from herz.release.report import Report, Status
+from herz.release.report import Status
 
 
 class Cell(NamedTuple):
@@ -34,7 +35,7 @@ class FleetTally:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     first_fault: str | None = None
-    reports: Sequence[Report] = ()
+    reports: Sequence[Instance] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The outcome, without what only eyes need."""
@@ -87,12 +88,12 @@ class FleetTally:
         return lines
 
 
-def _cell(report: Report) -> Cell:
+def _cell(report: Instance) -> Cell:
     number = report.instance.rpartition("-")[2]
     release = "–" if report.config_version is None else str(report.config_version)
     if report.status is Status.FAILED or (report.rehearsed is not None and not report.rehearsed.ok):
         return Cell(f"{number} ✗{release}", "bold red")
-    if report.cohort not in (None, STABLE):
+    if report.assigned != STABLE:
         built = report.rehearsed is not None and report.rehearsed.number != report.config_version
         return Cell(f"{number} ◐{release}", "yellow") if built else Cell(f"{number} ●{release}", "bold green")
     return Cell(f"{number} ·{release}", "")
