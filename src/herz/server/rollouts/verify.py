@@ -20,8 +20,8 @@ from herz.release.channel import Channel, Release, ReleaseRef
 from herz.release.member import Member
 from herz.release.record import decode
 from herz.release.report import Answer, Ask, AskKind, Explained, Status
+from herz.server.asks import WINDOW_S, Asking
 from herz.server.clock import Clock
-from herz.server.rollouts.measures import Measures
 from herz.server.rollouts.tracing import span
 from herz.store.base import Store
 from herz.store.plane import channel_key
@@ -40,35 +40,18 @@ EXPLAINED_KEYS: Final = 1_000
 """Keys that they are asked to explain at most."""
 EXPLAINING: Final = 10
 """Instances that are asked to explain."""
+ASKED_KEYS: Final = 100
+"""Keys of one question; an instance explains no more."""
 NAMED: Final = 20
 """Instances that a question names; of more it names the cohorts, for it goes to everybody."""
-WINDOW_MOST_S: Final = 60.0
-"""How long one question may stand."""
-
-
-class Asking(Protocol):
-    """Puts a question to instances and gathers their answers; `herz.server.asks.Asking`."""
-
-    async def ask(
-        self,
-        app: str,
-        namespace: str,
-        question: Ask,
-        expected: Collection[str] | None,
-        window_s: float,
-        *,
-        took: Callable[[Answer], None],
-    ) -> tuple[Answer, ...]:
-        """The answers under a fresh nonce, once all of `expected` are there or `window_s` is over.
-
-        `took` is called with each as it comes.
-        """
 
 
 class Reader(Protocol):
     """Reads what a release holds."""
 
-    async def explained(self, release: ReleaseRef, others: Collection[str], most: int) -> Mapping[str, Explained]:
+    async def explained(
+        self, app: str, namespace: str, release: ReleaseRef, others: Collection[str], most: int
+    ) -> Mapping[str, Explained]:
         """At most so many keys of the release: their values as text, secrets masked, and where they were written.
 
         Those come first in which the contents with the digests `others` differ from it.
@@ -76,11 +59,21 @@ class Reader(Protocol):
 
 
 class Verifier:
-    """Verifies that instances run a release, whole; any number of verifications at the same time."""
+    """Verifies that instances run a release, whole; any number of verifications at the same time.
 
-    def __init__(self, store: Store, asking: Asking, reader: Reader, clock: Clock, measures: Measures) -> None:
+    `measured` is told of each: application, namespace, whether it was verified, and the seconds that it took.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        asking: Asking,
+        reader: Reader,
+        clock: Clock,
+        measured: Callable[[str, str, bool, float], None],
+    ) -> None:
         self._store, self._asking, self._reader, self._clock = store, asking, reader, clock
-        self._measures = measures
+        self._measured = measured
 
     async def verify(
         self,
@@ -107,7 +100,7 @@ class Verifier:
                 verdict = await self._explained(app, namespace, judged, verdict, answers)
             took_s = self._clock.monotonic() - begin_s
             verdict = replace(verdict, took_ms=round(took_s * 1000, 3), time=self._clock.now())
-            self._measures.verified(app, namespace, verdict, took_s)
+            self._measured(app, namespace, verdict.verified, took_s)
             mark(
                 {
                     "herz.verified": verdict.verified,
@@ -140,46 +133,10 @@ class Verifier:
         before, revision = await self._channel(app, namespace)
         answers: Mapping[str, Answer] = {}
         if judged.members and window_s > 0:
-            answers = await self._ask(app, namespace, judged.question(), judged.names, window_s, judged.look)
+            window_s = min(window_s, WINDOW_S)
+            answers = await self._asking.ask(app, namespace, judged.question(), judged.names, window_s, judged.look)
         after, later = await self._channel(app, namespace)
         return judged.verdict(answers, before, after), answers, revision == later
-
-    async def _ask(
-        self,
-        app: str,
-        namespace: str,
-        question: Ask,
-        expected: Collection[str],
-        window_s: float,
-        look: Callable[[Answer], float | None],
-    ) -> Mapping[str, Answer]:
-        """The answers by instance. `look` gives how long others are waited for after one, None for no such limit."""
-        answers: dict[str, Answer] = {}
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        timers: list[asyncio.TimerHandle] = []
-
-        def took(answer: Answer) -> None:
-            answers.setdefault(answer.instance, answer)
-            linger_s = look(answer) if not timers else None
-            if linger_s is not None:
-                timers.append(loop.call_later(linger_s, ended.set))
-
-        asked = asyncio.create_task(
-            self._asking.ask(app, namespace, question, expected, min(window_s, WINDOW_MOST_S), took=took)
-        )
-        given_up = asyncio.create_task(ended.wait())
-        try:
-            await asyncio.wait({asked, given_up}, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done():
-                asked.result()
-        finally:
-            for timer in timers:
-                timer.cancel()
-            given_up.cancel()
-            asked.cancel()
-            await asyncio.wait({asked, given_up})
-        return answers
 
     async def _explained(
         self, app: str, namespace: str, judged: _Round, verdict: Verdict, answers: Mapping[str, Answer]
@@ -192,34 +149,33 @@ class Verifier:
             return verdict
         try:
             others = {answers[instance].report.digest or "" for instance in asked} - {judged.release.digest, ""}
-            released = await self._reader.explained(_ref(judged.release), others, EXPLAINED_KEYS)
-            if not released:
-                return verdict
-            question = Ask(nonce="", kind=AskKind.EXPLAIN, instances=asked, keys=tuple(released))
-            found = await self._ask(app, namespace, question, asked, EXPLAIN_S, lambda answer: None)
-            channel, _ = await self._channel(app, namespace)
+            released = await self._reader.explained(app, namespace, _ref(judged.release), others, EXPLAINED_KEYS)
+            keys = tuple(released)
+            parts = [keys[start : start + ASKED_KEYS] for start in range(0, len(keys), ASKED_KEYS)]
+            told = await asyncio.gather(*(self._told(app, namespace, judged, asked, part, released) for part in parts))
         except HerzError as error:
             _log.info("herz: %s cannot be asked to explain themselves: %s", ", ".join(asked), error)
             return verdict
-        members = [member for member in judged.members if member.instance in found]
-        told = judge(
-            patch_id=judged.patch_id,
-            release=judged.release,
-            nonce=_nonce(found),
-            members=members,
-            answers=found,
-            channel_before=channel,
-            channel_after=channel,
-            allowed_overrides=judged.allowed,
-            released=released,
-        )
         known = {(one.instance, one.what, one.key) for one in verdict.differences}
-        further = [
-            one for one in told.differences if one.key is not None and (one.instance, one.what, one.key) not in known
-        ]
+        further = [one for part in told for one in part if one.key and (one.instance, one.what, one.key) not in known]
         if not further:
             return verdict
-        return replace(verdict, differences=(*verdict.differences, *further), found=verdict.found + len(further))
+        # They come first: a key, both values and where they were written say more than that a fingerprint differs.
+        return replace(verdict, differences=(*further, *verdict.differences), found=verdict.found + len(further))
+
+    async def _told(
+        self,
+        app: str,
+        namespace: str,
+        judged: _Round,
+        asked: Collection[str],
+        keys: Sequence[str],
+        released: Mapping[str, Explained],
+    ) -> tuple[Difference, ...]:
+        """How `asked` explain `keys` otherwise than the release does."""
+        question = Ask(nonce="", kind=AskKind.EXPLAIN, instances=tuple(asked), keys=tuple(keys))
+        found = await self._asking.ask(app, namespace, question, asked, EXPLAIN_S)
+        return judged.explained(found, released).differences
 
     async def _channel(self, app: str, namespace: str) -> tuple[Channel, int]:
         """The channel as the store has it now, and the revision that wrote it."""
@@ -270,6 +226,20 @@ class _Round:
             channel_before=before,
             channel_after=after,
             allowed_overrides=self.allowed,
+        )
+
+    def explained(self, answers: Mapping[str, Answer], released: Mapping[str, Explained]) -> Verdict:
+        """What explanations add to the answers before."""
+        return judge(
+            patch_id=self.patch_id,
+            release=self.release,
+            nonce=_nonce(answers),
+            members=[member for member in self.members if member.instance in answers],
+            answers=answers,
+            channel_before=Channel(),
+            channel_after=Channel(),
+            allowed_overrides=self.allowed,
+            released=released,
         )
 
     def may_pass(self, verdict: Verdict, answers: Mapping[str, Answer]) -> bool:
