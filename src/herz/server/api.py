@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Annotated, Any, Final
 
+import msgspec
 from litestar import Request, Response, get
 from litestar.openapi.spec import Example
 from litestar.params import Parameter
@@ -19,6 +21,8 @@ from herz.server.desk import Namespaces, Overview
 from herz.server.plane import PLACE, Part, Plane
 from herz.server.problems import answers
 from herz.server.tokens import Scope
+
+logger = logging.getLogger("herz")
 
 _ALIVE_S: Final = 3.0
 """For how long the store may be silent before health says so."""
@@ -87,6 +91,14 @@ async def content(
     return Response(encode(found), headers=headers, media_type="application/json")
 
 
+@get("/openapi.json", summary="This document", tags=["server"], opt={"open": True})
+async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """OpenAPI 3.1."""
+    return Response(
+        msgspec.json.encode(request.app.openapi_schema.to_schema()), media_type="application/vnd.oai.openapi+json"
+    )
+
+
 @get("/health", summary="Whether the server works", tags=["server"], opt={"open": True}, include_in_schema=True)
 async def health(plane: Plane) -> Response[Health]:
     """200 while the store answers, 503 otherwise."""
@@ -104,17 +116,31 @@ async def health(plane: Plane) -> Response[Health]:
     return Response(body, status_code=200 if status == "UP" else 503)
 
 
-def part(_: Plane) -> Part:
+def part(plane: Plane) -> Part:
     """The routes of drafts, releases, contents, audit log and tokens; and the collection of contents."""
+
+    async def collect() -> None:
+        every_s = max(1.0, plane.settings.collect_after_s / 4)
+        while True:
+            try:
+                found = await plane.contents.collect()
+                if found.contents or found.chunks:
+                    logger.info("collected %d contents and %d chunks", found.contents, found.chunks)
+            except HerzError as error:
+                logger.warning("contents are not collected: %s", error)
+            await asyncio.sleep(every_s)
+
     return Part(
         api=[
             apps,
             overview,
             channel,
             content,
+            openapi,
             *api_drafts.HANDLERS,
             *api_releases.HANDLERS,
             *api_admin.HANDLERS,
         ],
         routes=[health],
+        duties={"collect": collect},
     )

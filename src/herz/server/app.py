@@ -13,7 +13,7 @@ from typing import Any
 
 from litestar import Litestar, Request, Router
 from litestar.config.response_cache import ResponseCacheConfig
-from litestar.datastructures import State
+from litestar.datastructures import ResponseHeader, State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -66,6 +66,10 @@ def create_app(
         state=State({"plane": plane}),
         openapi_config=_openapi(),
         request_max_body_size=BODY_BYTES,
+        response_headers=[
+            ResponseHeader(name="cache-control", value="no-store", documentation_only=False),
+            ResponseHeader(name="x-content-type-options", value="nosniff"),
+        ],
         logging_config=None,
         response_cache_config=ResponseCacheConfig(),
     )
@@ -101,6 +105,7 @@ def _openapi() -> OpenAPIConfig:
         description="Releases of configuration, who runs them, and rollouts with proof. Errors are RFC 9457 problems "
         "(`application/problem+json`) with `what`, `where` and `remedy`.",
         path=f"{API}/openapi",
+        render_plugins=[],  # pages that load scripts from elsewhere; the document is at openapi.json
         components=Components(
             security_schemes={
                 "token": SecurityScheme(type="http", scheme="bearer", description="A token, as `herz_…`.")

@@ -21,11 +21,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import field
 
-from herz.errors import Conflict, DocumentMalformed, StoreCorrupt, UsageError
+from herz.errors import Conflict, DocumentMalformed, UsageError
 from herz.model.key import split
 from herz.model.secret import MASK, SecretKeys
 from herz.release.record import Record, decode, encode
 from herz.server.clock import Clock
+from herz.server.stored import stored
 from herz.store.base import Compare, Entry, Get, Put, Store, Txn, TxnResult
 from herz.store.plane import AUDIT
 
@@ -130,9 +131,9 @@ class Audit:
         return _head(await self._store.get(HEAD))
 
     async def entries(self, after: int = 0, limit: int = 100) -> tuple[AuditEntry, ...]:
-        """At most `limit` entries behind number `after`, in order. `DocumentMalformed` when one cannot be read."""
+        """At most `limit` entries behind number `after`, in order. `StoreCorrupt` when one cannot be read."""
         page = await self._store.range(ENTRIES, after=_key(after), limit=limit)
-        return tuple(decode(one.value, AuditEntry, f"{one.key}@{one.mod_revision}") for one in page.entries)
+        return tuple(stored(one, AuditEntry) for one in page.entries)
 
     async def verify(self, anchor: AuditHead | None = None) -> Verified:
         """Compute the chain anew, from the first entry to the head, as of one revision.
@@ -235,16 +236,7 @@ def _checked(one: Entry, number: int, previous: str) -> tuple[AuditEntry | None,
 
 
 def _head(entry: Entry | None) -> AuditHead:
-    if entry is None:
-        return AuditHead()
-    try:
-        return decode(entry.value, AuditHead, f"{entry.key}@{entry.mod_revision}")
-    except DocumentMalformed as error:
-        raise StoreCorrupt(
-            "the head of the audit log cannot be read",
-            where=error.where,
-            remedy="write the number and the hash of the last entry there",
-        ) from error
+    return AuditHead() if entry is None else stored(entry, AuditHead)
 
 
 def _key(number: int) -> str:

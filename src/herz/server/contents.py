@@ -20,9 +20,10 @@ from typing import Final
 
 from herz.errors import Conflict, HistoryBroken, UsageError
 from herz.release.content import CHUNK_BYTES, DIMENSIONS, Content, Manifest, packed, unpacked
-from herz.release.record import Record, decode, encode
+from herz.release.record import Record, encode
 from herz.server.clock import Clock
 from herz.server.problems import not_found
+from herz.server.stored import stored
 from herz.store.base import Compare, Delete, Entry, Get, Put, Store, Txn
 from herz.store.plane import APPS, CONTENT, LIVE, ROLLOUTS, ROOT, checked_name, chunk_key, content_key
 
@@ -109,7 +110,7 @@ class Contents:
                 where=f"{key}@{entry.mod_revision}",
                 remedy="release the content anew, or restore the store from a backup",
             )
-        return decode(entry.value, Manifest, f"{key}@{entry.mod_revision}")
+        return stored(entry, Manifest)
 
     def holding(self, digest: str) -> tuple[Compare, Put]:
         """What a transaction that refers to a content must hold as well: that it is there, and stays."""
@@ -149,8 +150,9 @@ class Contents:
             referred = await self._referred()
             manifests = [entry async for entry in self._entries(CONTENT)]
             waiting = [entry async for entry in self._entries(ANNOUNCED)]
-            self._forget([*manifests, *waiting])
-            old = [entry for entry in manifests if _name(entry) not in referred and self._old(entry)]
+            unreferred = [entry for entry in manifests if _name(entry) not in referred]
+            self._forget([*unreferred, *waiting])
+            old = [entry for entry in unreferred if self._old(entry)]
             if old:
                 # Announced in the same transaction, so that a collection that dies here is finished by the next one.
                 part = old[:50]
@@ -262,5 +264,5 @@ def _name(entry: Entry) -> str:
 
 
 def _chunks(entries: Iterable[Entry]) -> set[str]:
-    manifests = (decode(entry.value, Manifest, f"{entry.key}@{entry.mod_revision}") for entry in entries)
+    manifests = (stored(entry, Manifest) for entry in entries)
     return {name for manifest in manifests for layer in manifest.layers for name in layer.chunks}

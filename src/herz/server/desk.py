@@ -12,7 +12,7 @@ from herz.errors import StoreCorrupt, UsageError
 from herz.release.channel import Channel, Pointer, Release
 from herz.release.content import Content
 from herz.release.difference import KeyDifference
-from herz.release.record import Record, decode, encode
+from herz.release.record import Record, encode
 from herz.release.rollout_record import Phase
 from herz.server.audit import Audit, By
 from herz.server.clock import Clock
@@ -22,6 +22,7 @@ from herz.server.problems import Problem, not_found
 from herz.server.reading import reading_of
 from herz.server.schemas import Schemas
 from herz.server.settings import ServerSettings
+from herz.server.stored import revision_of, stored
 from herz.server.validation import Validation, validated
 from herz.store.base import Compare, Entry, Operation, Put, Store, Txn
 from herz.store.plane import (
@@ -124,7 +125,7 @@ class Desk:
     async def channel(self, app: str, namespace: str) -> tuple[Channel, int]:
         """The channel and the revision that last changed it; an empty one and 0 where nothing was published."""
         entry = await self._store.get(channel_key(app, namespace))
-        return _channel(entry), _revision(entry)
+        return _channel(entry), revision_of(entry)
 
     async def release(self, app: str, namespace: str, number: int) -> Release:
         """One release; a `Problem` 404 when there is none of this number."""
@@ -135,7 +136,7 @@ class Desk:
             raise not_found(
                 f"there is no release {number} of {place(app, namespace)}", remedy="list them: herz release list"
             )
-        return decode(entry.value, Release, f"{entry.key}@{entry.mod_revision}")
+        return stored(entry, Release)
 
     async def releases(
         self, app: str, namespace: str, *, before: int | None = None, limit: int = PAGE
@@ -149,7 +150,7 @@ class Desk:
         page = await self._store.range(
             releases_prefix(app, namespace), after=release_key(app, namespace, first - 1), limit=before - first
         )
-        found = (decode(entry.value, Release, f"{entry.key}@{entry.mod_revision}") for entry in page.entries)
+        found = (stored(entry, Release) for entry in page.entries)
         return tuple(release for release in reversed(tuple(found)) if release.number < before)
 
     async def content(self, app: str, namespace: str, number: int) -> Content:
@@ -166,7 +167,7 @@ class Desk:
         while True:
             page = await self._store.range(rollouts_prefix(app, namespace), after=after, limit=200)
             for entry in page.entries:
-                standing = decode(entry.value, _Standing, f"{entry.key}@{entry.mod_revision}")
+                standing = stored(entry, _Standing)
                 if not standing.phase.over:
                     return standing.id
             if not page.more:
@@ -205,7 +206,8 @@ class Desk:
             draft = await self.drafts.get(app, namespace)
             _check_expected(draft, expect)
             content = draft.content or Content()
-            _check_valid(await validated(content, await self.schemas.get(app, namespace)))
+            schema = await self.schemas.get(app, namespace)
+            _check_valid(await validated(content, schema, keys=self.schemas.keys))
             counter = await self._store.get(counter_key(app, namespace))
             release = Release(
                 app=app,
@@ -234,8 +236,8 @@ class Desk:
                     (
                         held,
                         Compare.unchanged(draft_key(app, namespace), draft.revision),
-                        Compare.unchanged(counter_key(app, namespace), _revision(counter)),
-                        Compare.unchanged(channel_key(app, namespace), _revision(channel_entry)),
+                        Compare.unchanged(counter_key(app, namespace), revision_of(counter)),
+                        Compare.unchanged(channel_key(app, namespace), revision_of(channel_entry)),
                     ),
                     then,
                 ),
@@ -279,7 +281,7 @@ class Desk:
             await self._check_free(app, namespace, _channel(entry), force=False)
             draft = await self.drafts.facts(app, namespace)
             _check_expected(draft, expect)
-            stored = StoredDraft(
+            reset = StoredDraft(
                 digest=release.digest,
                 author=by.actor,
                 time=self._clock.now(),
@@ -289,7 +291,7 @@ class Desk:
             )
             further = (
                 Compare.unchanged(key, 0 if draft is None else draft.revision),
-                Put(key, encode(stored)),
+                Put(key, encode(reset)),
             )
             moved = await self._move(release, entry, by, "release.rolled-back", message, False, further)
             if moved is not None:
@@ -310,7 +312,7 @@ class Desk:
         key, before = channel_key(release.app, release.namespace), _channel(entry)
         channel = _pointed(release)
         held, touched = self._contents.holding(release.digest)
-        compares, then = [Compare.unchanged(key, _revision(entry)), held], [Put(key, encode(channel)), touched]
+        compares, then = [Compare.unchanged(key, revision_of(entry)), held], [Put(key, encode(channel)), touched]
         if further is not None:
             compares.append(further[0])
             then.append(further[1])
@@ -416,11 +418,7 @@ def _check_valid(validation: Validation) -> None:
 
 
 def _channel(entry: Entry | None) -> Channel:
-    return Channel() if entry is None else decode(entry.value, Channel, f"{entry.key}@{entry.mod_revision}")
-
-
-def _revision(entry: Entry | None) -> int:
-    return 0 if entry is None else entry.mod_revision
+    return Channel() if entry is None else stored(entry, Channel)
 
 
 def _number(entry: Entry | None) -> int:

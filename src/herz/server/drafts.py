@@ -11,7 +11,7 @@ from herz.model.tree import EMPTY
 from herz.release.channel import Channel, Release
 from herz.release.content import Content, LayerText
 from herz.release.difference import KeyDifference, differences, merged
-from herz.release.record import Record, decode, encode
+from herz.release.record import Record, encode
 from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.contents import Contents
@@ -19,6 +19,7 @@ from herz.server.editing import edited
 from herz.server.problems import Problem, not_found
 from herz.server.reading import reading_of
 from herz.server.schemas import Schemas
+from herz.server.stored import revision_of, stored
 from herz.server.validation import Validation, validated
 from herz.store.base import Compare, Delete, Entry, Put, Store, Txn
 from herz.store.plane import channel_key, draft_key, place, release_key
@@ -107,12 +108,12 @@ class Drafts:
             else:
                 await self._check_base(app, namespace, base)
             kept = present.digest if present is not None and expect is None and present.digest != digest else None
-            stored = StoredDraft(
+            made = StoredDraft(
                 digest=digest, author=by.actor, time=self._clock.now(), base=base, message=message, kept=kept
             )
             held, touched = self._contents.holding(digest)
             result = await self._audit.commit(
-                Txn((Compare.unchanged(key, _revision(entry)), held), (Put(key, encode(stored)), touched)),
+                Txn((Compare.unchanged(key, revision_of(entry)), held), (Put(key, encode(made)), touched)),
                 by,
                 "draft.written",
                 place(app, namespace),
@@ -120,7 +121,7 @@ class Drafts:
                 details={"digest": digest, "replaced": None if present is None else present.digest, "base": base},
             )
             if result.succeeded:
-                return Draft(revision=result.revision, content=content, **_facts(stored))
+                return Draft(revision=result.revision, content=content, **_facts(made))
             digest = await self._contents.write(content)  # where the content was collected meanwhile
         raise busy(app, namespace)
 
@@ -152,12 +153,12 @@ class Drafts:
                 content, base = await self.live(app, namespace)
             if not content.layers:
                 content = Content(layers=(LayerText(name=layer or FIRST_LAYER, text=""),))
-            changed = edited(content, changes, layer)
-            if expect is not None and _revision(entry) != expect:
+            changed = await edited(content, changes, layer)
+            if expect is not None and revision_of(entry) != expect:
                 raise await self._conflict(app, namespace, expect, present, changed, base)
             try:
                 return await self.write(
-                    app, namespace, changed, by=by, expect=_revision(entry), base=base, message=message
+                    app, namespace, changed, by=by, expect=revision_of(entry), base=base, message=message
                 )
             except Problem as problem:
                 if problem.status != 409 or expect is not None:
@@ -194,7 +195,8 @@ class Drafts:
     async def validate(self, app: str, namespace: str) -> Validation:
         """Every reason why the draft cannot be released."""
         draft = await self.get(app, namespace)
-        return await validated(draft.content or Content(), await self._schemas.get(app, namespace))
+        schema = await self._schemas.get(app, namespace)
+        return await validated(draft.content or Content(), schema, keys=self._schemas.keys)
 
     async def difference(self, app: str, namespace: str) -> tuple[KeyDifference, ...]:
         """What the draft changes against what is live, key by key, with places; secrets are masked."""
@@ -207,7 +209,7 @@ class Drafts:
         entry = await self._store.get(channel_key(app, namespace))
         if entry is None:
             return Content(), None
-        release = decode(entry.value, Channel, entry.key).stable.release
+        release = stored(entry, Channel).stable.release
         return (Content(), None) if release is None else (await self._contents.read(release.digest), release.number)
 
     # --- whoever was slower
@@ -216,7 +218,7 @@ class Drafts:
         if present is not None:
             return present.base
         entry = await self._store.get(channel_key(app, namespace))
-        release = None if entry is None else decode(entry.value, Channel, entry.key).stable.release
+        release = None if entry is None else stored(entry, Channel).stable.release
         return None if release is None else release.number
 
     async def _check_base(self, app: str, namespace: str, base: int) -> None:
@@ -259,7 +261,7 @@ class Drafts:
         if base is None:
             return Content()
         found = await self._store.get(release_key(app, namespace, base))
-        return Content() if found is None else await self._contents.read(decode(found.value, Release, found.key).digest)
+        return Content() if found is None else await self._contents.read(stored(found, Release).digest)
 
 
 async def compared(before: Content, after: Content) -> tuple[KeyDifference, ...]:
@@ -293,12 +295,11 @@ def busy(app: str, namespace: str) -> Problem:
 
 
 def _draft(entry: Entry, content: Content | None = None) -> Draft:
-    stored = decode(entry.value, StoredDraft, f"{entry.key}@{entry.mod_revision}")
-    return Draft(revision=entry.mod_revision, content=content, **_facts(stored))
+    return Draft(revision=entry.mod_revision, content=content, **_facts(stored(entry, StoredDraft)))
 
 
-def _facts(stored: StoredDraft) -> dict[str, Any]:
-    return {name: getattr(stored, name) for name in ("digest", "author", "time", "base", "message", "kept")}
+def _facts(draft: StoredDraft) -> dict[str, Any]:
+    return {name: getattr(draft, name) for name in ("digest", "author", "time", "base", "message", "kept")}
 
 
 def _shown(draft: Draft) -> dict[str, Any]:
@@ -310,7 +311,3 @@ def _shown(draft: Draft) -> dict[str, Any]:
         "time": draft.time.isoformat(),
         "base": draft.base,
     }
-
-
-def _revision(entry: Entry | None) -> int:
-    return 0 if entry is None else entry.mod_revision

@@ -6,6 +6,7 @@ its author is asked to edit it by hand (anchors, several documents in one file, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,14 +30,23 @@ _EDITORS = {
 }
 _TEXTUAL = frozenset({"properties", "env"})
 """Formats in which every value is text."""
+_SMALL = 64 * 1024
+"""Bytes, times keys, that are edited on the event loop; more in a thread."""
 
 
-def edited(content: Content, changes: Mapping[str, Any], layer: str | None = None) -> Content:
+async def edited(content: Content, changes: Mapping[str, Any], layer: str | None = None) -> Content:
     """`content` with every key of `changes` set, or deleted where its value is None.
 
     `layer` names the layer to write to; without it a key is set in the highest layer that has it, a new one in the
     last. `UsageError` for a key or a layer that is none, a `Problem` 422 where the text cannot be edited so.
     """
+    if sum(len(one.text) for one in content.layers) * len(changes) <= _SMALL:
+        return edited_at_once(content, changes, layer)
+    return await asyncio.to_thread(edited_at_once, content, changes, layer)
+
+
+def edited_at_once(content: Content, changes: Mapping[str, Any], layer: str | None = None) -> Content:
+    """The same, without giving way to others meanwhile."""
     layers = list(content.layers)
     for key, value in changes.items():
         path = split(key)

@@ -16,10 +16,11 @@ from hashlib import sha256
 from typing import Final
 
 from herz.errors import UsageError
-from herz.release.record import Record, decode, encode
+from herz.release.record import Record, encode
 from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.problems import not_found
+from herz.server.stored import stored
 from herz.store.base import Compare, Delete, Put, Store, Txn
 from herz.store.plane import TOKENS, checked_name
 
@@ -128,7 +129,7 @@ class Tokens:
         after: str | None = None
         while True:
             page = await self._store.range(TOKENS, limit=1000, after=after)
-            found += [decode(entry.value, Token, f"{entry.key}@{entry.mod_revision}") for entry in page.entries]
+            found += [stored(entry, Token) for entry in page.entries]
             if not page.more:
                 return tuple(found)
             after = page.entries[-1].key
@@ -136,7 +137,7 @@ class Tokens:
     async def get(self, id: str) -> Token | None:
         """The token of this id."""
         entry = await self._store.get(_key(id))
-        return None if entry is None else decode(entry.value, Token, f"{entry.key}@{entry.mod_revision}")
+        return None if entry is None else stored(entry, Token)
 
     async def find(self, text: str) -> Token | None:
         """The token whose text this is, None when there is none."""
