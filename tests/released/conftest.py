@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from herz.errors import DocumentMalformed
+from herz.formats.decode import decode
+from herz.merge.fingerprint import Fingerprint
+from herz.merge.overlay import merged
 from herz.model.document import Batch, Document, Event, Reset
+from herz.model.secret import SecretKeys
 from herz.model.tree import differences
+from herz.release.channel import Channel, Mailbox, Pointer, ReleaseRef
+from herz.release.content import Content, LayerText, packed
+from herz.release.record import decode as record
+from herz.release.record import encode
+from herz.release.report import Answer, Ask, Asks, Report
 from herz.sources.base import Prepare, Running
 from herz.sources.mapping import MappingSource
+from herz.store.base import Store
+from herz.store.etcd.store import EtcdStore
+from herz.store.plane import (
+    answers_prefix,
+    asks_key,
+    channel_key,
+    chunk_key,
+    content_key,
+    mailbox_key,
+    report_key,
+)
+from herz.store.sqlite import SqliteStore
+from herz.testing.etcd_cluster import EtcdPrograms, EtcdServer
 
 LIMIT_S = 15.0
 
@@ -58,12 +82,16 @@ class AheadSource(MappingSource):
     graph: Callable[[], Mapping[str, Any]]
     ahead: Document | None = None
     told = 0
+    detached = False
 
     def attach(self, running: Callable[[], Running], graph: Callable[[], Mapping[str, Any]]) -> None:
         self.running, self.graph = running, graph
 
     def moved(self) -> None:
         self.told += 1
+
+    async def detach(self) -> None:
+        self.detached = True
 
     def prepare(self, mapping: Mapping[str, Any] | None, *, keep: bool = True, events: bool = True) -> Document | None:
         """Have `mapping` built and not used; None withdraws."""
@@ -95,3 +123,119 @@ class AheadSource(MappingSource):
 @pytest.fixture
 def ahead() -> AheadSource:
     return AheadSource({"pool.size": 1, "name": "pay"}, "memory")
+
+
+class Plane:
+    """What a control plane writes for its instances, written by hand."""
+
+    def __init__(self, store: Store, app: str = "pay", namespace: str = "default") -> None:
+        self.store, self.app, self.namespace = store, app, namespace
+        self.newest = 0
+        self.channel = Channel()
+
+    async def content(self, *texts: str | LayerText) -> tuple[str, str]:
+        """Write a content of these layers (`tenant` first, in YAML); its digest and release fingerprint."""
+        names = ("tenant", "policy", "feature")
+        layers = tuple(
+            one if isinstance(one, LayerText) else LayerText(name=name, text=one)
+            for name, one in zip(names, texts, strict=False)
+        )
+        content = Content(layers=layers)
+        manifest, chunks = packed(content)
+        for name, chunk in chunks.items():
+            await self.store.put(chunk_key(name), chunk)
+        await self.store.put(content_key(manifest.digest), encode(manifest))
+        try:
+            trees = [
+                decode(layer.text.encode(), layer.format.replace("env", "dotenv"), name="x").tree for layer in layers
+            ]
+            fingerprint = str(Fingerprint.of(merged([tree for tree in trees if tree]), SecretKeys()))
+        except DocumentMalformed:
+            fingerprint = "sha256:bad"
+        return manifest.digest, fingerprint
+
+    async def release(self, *texts: str | LayerText, number: int | None = None) -> ReleaseRef:
+        """A release that nobody runs yet."""
+        digest, fingerprint = await self.content(*texts)
+        self.newest = self.newest + 1 if number is None else number
+        return ReleaseRef(number=self.newest, digest=digest, fingerprint=fingerprint)
+
+    async def point(
+        self, release: ReleaseRef | None = None, prepare: ReleaseRef | None = None, cohort: str | None = None
+    ) -> int:
+        """Move the pointer of `cohort`, in one write."""
+        pointer = Pointer(release=release, prepare=prepare)
+        if cohort is None:
+            self.channel = Channel(stable=pointer, cohorts=self.channel.cohorts)
+        else:
+            self.channel = Channel(stable=self.channel.stable, cohorts={**self.channel.cohorts, cohort: pointer})
+        return await self.store.put(channel_key(self.app, self.namespace), encode(self.channel))
+
+    async def publish(self, *texts: str | LayerText) -> ReleaseRef:
+        """Release, and point everybody at it."""
+        ref = await self.release(*texts)
+        await self.point(ref)
+        return ref
+
+    async def assign(self, instance: str, cohort: str) -> int:
+        return await self.store.put(mailbox_key(self.app, self.namespace, instance), encode(Mailbox(cohort=cohort)))
+
+    async def report(self, instance: str = "one") -> Report | None:
+        entry = await self.store.get(report_key(self.app, self.namespace, instance))
+        return None if entry is None else record(entry.value, Report, "report")
+
+    async def reported(self, condition: Callable[[Report], object], instance: str = "one") -> Report:
+        """The first report for which `condition` holds."""
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            report = await self.report(instance)
+            if report is not None and condition(report):
+                return report
+            assert time.monotonic() < deadline, f"it was never reported: {report}"
+            await asyncio.sleep(0.005)
+
+    async def ask(self, ask: Ask, *instances: str) -> list[Answer]:
+        """Ask, and wait for the answers of `instances`."""
+        await self.store.put(asks_key(self.app, self.namespace), encode(Asks(open=(ask,))))
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            found = await self.store.range(answers_prefix(self.app, self.namespace, ask.nonce))
+            answers = [record(entry.value, Answer, "answer") for entry in found.entries]
+            if {answer.instance for answer in answers} >= set(instances):
+                return answers
+            assert time.monotonic() < deadline, f"not everybody answered: {answers}"
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(params=["sqlite", "etcd"])
+def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], tuple[Store, str]]]:
+    """Makes stores on one real place, each with the URL prefix of a source that follows there."""
+    if request.param == "sqlite":
+        yield lambda: (SqliteStore(folder / "herz.db"), "herz+sqlite:///herz.db#pay")
+        return
+    if not EtcdPrograms.available():
+        pytest.skip("no etcd: tools/servers installs it")
+    with EtcdServer() as server:
+        yield lambda: (EtcdStore(server.endpoints), f"herz+etcd://{server.endpoint}/pay")
+
+
+@pytest.fixture
+async def plane(place: Callable[[], tuple[Store, str]]) -> AsyncIterator[Plane]:
+    """A control plane's hand, on a store of its own."""
+    store, _ = place()
+    yield Plane(store)
+    await store.close()
+
+
+@pytest.fixture
+def url(place: Callable[[], tuple[Store, str]]) -> Callable[..., str]:
+    """The URL of a source that follows the plane as an instance of a name, with options."""
+
+    def made(instance: str = "one", **options: str) -> str:
+        base, fragment = place()[1], ""
+        if "#" in base:
+            base, _, fragment = base.partition("#")
+            fragment = "#" + fragment
+        return f"{base}?{urlencode({'instance': instance, **options})}{fragment}"
+
+    return made

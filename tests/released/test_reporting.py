@@ -33,6 +33,7 @@ def test_a_source_is_told_what_is_in_force_of_it_alone(ahead: Any) -> None:
         herz.wait_for(ahead.update({"name": "new"}), 10, source="memory")
         assert ahead.running().document.tree["name"] == "new"
         assert ahead.running().fingerprint != alone
+    assert ahead.detached
     with pytest.raises(NotRunning):
         ahead.running()
 

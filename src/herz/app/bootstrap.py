@@ -128,6 +128,7 @@ def _context(wanted: Wanted, settings: Settings) -> SourceContext:
         limits=replace(Limits(), max_bytes=settings.max_bytes, max_depth=settings.max_depth),
         watch=WatchPaths(enabled=settings.watch_enabled, paths=settings.watch_paths, base_folders=bases),
         check_s=settings.watch_interval_s,
+        environment=wanted.environment,
     )
 
 

@@ -44,7 +44,9 @@ class _Standing(NamedTuple):
 
 def same_content(one: Document, other: Document) -> bool:
     """Whether both hold the very same trees, at whatever revisions of their source."""
-    return one is other or (one.tree is other.tree and one.parts == other.parts)
+    if one.parts or other.parts:
+        return one.parts == other.parts
+    return one.tree is other.tree or not (one.tree or other.tree)
 
 
 class Rehearsals:

@@ -79,6 +79,12 @@ class Reporting:
                 feed.source.attach(partial(self.running, feed), self._graph)
                 self._reporters.append(feed.source)
 
+    async def detach(self) -> None:
+        """Have them withdraw what they reported: what runs is about to end."""
+        reporters, self._reporters = self._reporters, []
+        for reporter in reporters:
+            await reporter.detach()
+
     def moved(self) -> None:
         """Something was put in force, refused or rehearsed, or is mended."""
         for reporter in self._reporters:

@@ -65,13 +65,14 @@ class Runtime:
         self.feeds: tuple[Feed, ...] = ()
         self.settings = Settings()
         self.updater: Updater
+        self._reporting: Reporting | None = None
 
     async def load(self) -> Snapshot:
         """Read everything, bind and build what must be there from the start. `ConfigLoadError` when that fails."""
         self._phase(Phase.LOADING)
         loaded = await load(self._wanted, self._clock)
         self.feeds, self.settings, self._last_good = loaded.feeds, loaded.settings, loaded.last_good
-        reporting = Reporting(loaded.feeds, self._scope, self._models.kind_of)
+        reporting = self._reporting = Reporting(loaded.feeds, self._scope, self._models.kind_of)
         self.updater = Updater(
             loaded.feeds,
             loaded.composition,
@@ -346,6 +347,8 @@ class Runtime:
         self._tasks.clear()
         if not await self._dispatcher.drain(LISTENERS_LIMIT_S):
             logger.warning("stopped while listeners were still busy; what they had not heard is dropped")
+        if self._reporting is not None:
+            await self._reporting.detach()
         await self._scope.close(held_s)
         await self._close_sources()
 

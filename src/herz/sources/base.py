@@ -191,6 +191,9 @@ class Reporter(Protocol):
     def moved(self) -> None:
         """What runs may be another than before: something was put in force, refused or rehearsed. Must not block."""
 
+    async def detach(self) -> None:
+        """Nothing runs any more: withdraw what was reported. `running` is not called again."""
+
 
 class Stream(AsyncIterator[Item]):
     """What one follower is still to be handed, in order; `deliver` may be called from any thread."""

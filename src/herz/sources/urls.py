@@ -41,6 +41,11 @@ SCHEMES: dict[str, Scheme] = {
     "sqlite": Scheme("herz.sources.store", "StoreSource"),
     "etcd": Scheme("herz.sources.store", "StoreSource", "etcd"),
     "etcd+tls": Scheme("herz.sources.store", "StoreSource", "etcd"),
+    "herz": Scheme("herz.sources.released", "ReleasedSource", "client"),
+    "herz+tls": Scheme("herz.sources.released", "ReleasedSource", "client"),
+    "herz+etcd": Scheme("herz.sources.released", "ReleasedSource", "etcd"),
+    "herz+etcd+tls": Scheme("herz.sources.released", "ReleasedSource", "etcd"),
+    "herz+sqlite": Scheme("herz.sources.released", "ReleasedSource"),
     "zookeeper": Scheme("herz.sources.zookeeper", "ZookeeperSource", "zookeeper"),
     "zookeeper+tls": Scheme("herz.sources.zookeeper", "ZookeeperSource", "zookeeper"),
 }
@@ -49,13 +54,17 @@ SCHEMES: dict[str, Scheme] = {
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What sources are made with: see `FileSource` for each. `check_s` is `herz.config.watch.interval` in seconds."""
+    """What sources are made with: see `FileSource` for each. `check_s` is `herz.config.watch.interval` in seconds.
+
+    `environment` names the instance, its labels and token to sources that say who they are.
+    """
 
     base_folders: tuple[str | os.PathLike[str], ...] = ()
     profiles: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     watch: WatchPaths | None = None
     check_s: float = CHECK_S
+    environment: Mapping[str, str] | None = None
 
 
 def source_for(spec: object, *, context: SourceContext | None = None) -> Source:

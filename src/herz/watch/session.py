@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from herz.errors import HerzError, HistoryBroken, NotRunning, RevisionExpired, SourceError, SourceUnavailable
 from herz.model.document import Batch, Reset, Revision
-from herz.sources.base import Item, Remote, Source
+from herz.sources.base import Item, Prepare, Remote, Source
 from herz.watch.backoff import EXPONENTIAL, Policy
 from herz.watch.core import Core, Says, State, Verdict, judged
 
@@ -265,7 +265,8 @@ class Session:
                 self._waiting = None
             if item is None:
                 raise SourceUnavailable(f"{self.source.origin}: the watch ended", remedy="it is opened again")
-            if not isinstance(item, Batch) and getattr(item, "current", True):  # after a batch more may be on its way
+            # After a batch more may be on its way, and what is prepared says nothing of what is to run.
+            if not isinstance(item, Batch | Prepare) and getattr(item, "current", True):
                 self._core.proven(self._clock())
             await self._deliver(item)
 

@@ -1,0 +1,230 @@
+"""What an instance says of itself, made from what it runs: reports, overrides, explanations, its graph. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from herz.model.document import Document
+from herz.model.key import Path, join
+from herz.model.layer import Layer
+from herz.model.meaning import Kind, same
+from herz.model.secret import MASK, Secret
+from herz.model.snapshot import Snapshot
+from herz.model.tree import ABSENT, is_table, leaves, lookup, spelled, spelling, thaw
+from herz.release.channel import ReleaseRef
+from herz.release.record import encode
+from herz.release.report import Explained, Graph, Override, Rehearsed, Report, Status
+from herz.sources.base import Rehearsal, Running
+from herz.sources.released_content import Library
+from herz.sources.released_link import Told
+from herz.sources.released_url import Address
+
+OVERRIDES: Final = 100
+"""Keys that a report names at most,"""
+TEXT: Final = 512
+"""characters of a value in it,"""
+ERROR: Final = 2_000
+"""and of an error."""
+_NUMBER: Final = re.compile(r"@(\d+)$")
+
+
+class Overrides:
+    """The keys of a release that a higher layer decides otherwise; found again only when one of the layers changed."""
+
+    def __init__(self) -> None:
+        self._made_of: tuple[tuple[Document, ...], tuple[Document, ...]] | None = None
+        self._found: tuple[Override, ...] = ()
+
+    def of(self, running: Running, kind_of: Callable[[Path], Kind | None]) -> tuple[Override, ...]:
+        """At most `OVERRIDES` of them, in the order of their keys; values as text, secrets masked."""
+        layers = running.snapshot.composed.layers
+        parts = running.document.parts
+        ours = [at for at, layer in enumerate(layers) if layer.document in parts]
+        above = layers[ours[-1] + 1 :] if ours else ()
+        made_of = (parts, tuple(layer.document for layer in above))
+        if self._made_of != made_of:
+            self._made_of = made_of
+            mine = [layers[at] for at in ours]
+            self._found = tuple(_overrides(running.snapshot, mine, above, kind_of)) if mine and above else ()
+        return self._found
+
+
+def _overrides(
+    snapshot: Snapshot, ours: Sequence[Layer], above: Sequence[Layer], kind_of: Callable[[Path], Kind | None]
+) -> Iterator[Override]:
+    found: dict[str, Override] = {}
+    composed = snapshot.composed
+    for layer in reversed(above):  # the highest decides
+        for leaf, value in leaves(layer.document.tree):
+            path = spelled(composed.tree, (*layer.mount, *leaf))
+            for at, released, place in _released(ours, path):
+                key = join(at)
+                if key in found:
+                    continue
+                decided = value if at == path else lookup(composed.tree, at)
+                if same(released, decided, kind_of(at)):
+                    continue
+                found[key] = Override(
+                    key=key,
+                    value=text(composed.hidden(at, thaw(decided))),
+                    origin=layer.document.locate(leaf),
+                    released=text(composed.hidden(at, thaw(released))),
+                    released_at=place,
+                )
+                if len(found) >= OVERRIDES:
+                    return iter(sorted(found.values(), key=_key))
+    return iter(sorted(found.values(), key=_key))
+
+
+def _key(one: Override) -> str:
+    return one.key
+
+
+def _released(ours: Sequence[Layer], path: Path) -> Iterator[tuple[Path, Any, str]]:
+    """What the release sets at `path`, below it, or above it with a value: each with its place."""
+    for layer in reversed(ours):
+        tree: Any = layer.document.tree
+        here: list[str] = []
+        for segment in path:
+            name = spelling(tree, segment) if is_table(tree) else None
+            if name is None:
+                break
+            here.append(name)
+            tree = tree[name]
+        if len(here) == len(path) and is_table(tree):
+            for below, value in leaves(tree, tuple(here)):
+                yield (*path, *below[len(path) :]), value, layer.document.locate(below)
+            continue
+        if here and not is_table(tree):
+            yield path[: len(here)], tree, layer.document.locate(tuple(here))
+            return
+
+
+def text(value: Any) -> str:
+    """`value` for people, secrets masked, not longer than `TEXT`."""
+    if isinstance(value, Secret):
+        return MASK
+    found = value if isinstance(value, str) else _plain(value)
+    return found if len(found) <= TEXT else f"{found[:TEXT]}…"
+
+
+def _plain(value: Any) -> str:
+    return msgspec.json.encode(_shown(value)).decode()
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _shown(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(inner) for inner in value]
+    if isinstance(value, Secret):
+        return MASK
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    return float(value) if isinstance(value, float) else str(value)
+
+
+def explained(snapshot: Snapshot, keys: Sequence[str]) -> tuple[Explained, ...]:
+    """Each of `keys`: its value here, and who says so."""
+    found: list[Explained] = []
+    for key in keys[:OVERRIDES]:
+        one = snapshot.explain(key)
+        found.append(
+            Explained(
+                key=key,
+                value=None if one.value is ABSENT else text(one.value),
+                origin=None if one.winner is None else one.winner.place,
+                overrode=tuple(f"{text(loser.value)} ({loser.place})" for loser in one.losers),
+            )
+        )
+    return tuple(found)
+
+
+def graph_of(described: Mapping[str, Any]) -> tuple[str, Graph]:
+    """The dependency graph in what a scope says of itself, and its address."""
+    graph = Graph(
+        properties={one["provides"]: one["prefix"] for one in described["properties"]},
+        objects={one["provides"]: (*one["depends_on"], *one["handles"]) for one in described["scoped"]},
+    )
+    return f"sha256:{sha256(encode(graph)).hexdigest()}", graph
+
+
+class Said(NamedTuple):
+    """What a report is made of besides what runs."""
+
+    address: Address
+    instance: str
+    told: Told
+    time: datetime
+    started: datetime
+    graph: str | None
+
+
+def rehearsed(ref: ReleaseRef, rehearsal: Rehearsal) -> Rehearsed:
+    """How building `ref` went."""
+    return Rehearsed(
+        number=ref.number,
+        digest=ref.digest,
+        fingerprint=rehearsal.fingerprint,
+        unbuilt=rehearsal.unbuilt,
+        error=None if rehearsal.error is None else error_text(rehearsal.error),
+    )
+
+
+def error_text(error: Exception) -> str:
+    """Why something failed, cut to what fits a report."""
+    found = str(error)
+    return found if len(found) <= ERROR else f"{found[:ERROR]}…"
+
+
+def report_of(
+    running: Running, said: Said, library: Library, overrides: Sequence[Override], prepared: Rehearsed | None
+) -> Report:
+    """The report of what runs: `FAILED` where something newer was refused, `APPLYING` until it runs what it is told."""
+    released = library.of(running.document)
+    ref = None if released is None else released.ref
+    wanted = said.told.pointer.release
+    if running.error is not None:
+        status = Status.FAILED
+    elif (wanted is None) == (ref is None) and (wanted is None or ref is None or _one(wanted, ref)):
+        status = Status.APPLIED if wanted is not None or released is not None else Status.APPLYING
+    else:
+        status = Status.APPLYING
+    return Report(
+        instance=said.instance,
+        app=said.address.app,
+        namespace=said.address.namespace,
+        status=status,
+        time=said.time,
+        patch_id=said.address.identity.patch_id,
+        config_version=_number(running.document) if ref is None else ref.number,
+        digest=None if ref is None else ref.digest,
+        fingerprint=running.fingerprint or None,
+        effective=running.snapshot.fingerprint,
+        generation=running.snapshot.generation,
+        error=None if running.error is None else error_text(running.error),
+        labels=dict(said.address.identity.labels),
+        overrides=tuple(overrides),
+        rehearsed=prepared,
+        cohort=said.told.cohort,
+        graph=said.graph,
+        started=said.started,
+    )
+
+
+def _one(wanted: ReleaseRef, ref: ReleaseRef) -> bool:
+    return (wanted.number, wanted.digest) == (ref.number, ref.digest)
+
+
+def _number(document: Document) -> int | None:
+    """The number of a release that is known by the names of its parts only: from the copy on disk."""
+    for part in document.parts:
+        if (match := _NUMBER.search(part.origin.name)) is not None:
+            return int(match[1])
+    return None
