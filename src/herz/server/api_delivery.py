@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
@@ -22,13 +22,15 @@ from herz.server.counts import Counts
 from herz.server.delivery import Delivery
 from herz.server.fleet import REPORT_BYTES, Fleet
 from herz.server.hub import Hub
+from herz.server.impact import Impact, Impacts
 from herz.server.instances import Instance, instance_of, instances_of
 from herz.server.metrics import Metrics
-from herz.server.plane import PLACE, Part, Plane
+from herz.server.plane import PLACE, Duty, Part, Plane
 from herz.server.problems import answers, not_found
 from herz.server.proving import Proving
 from herz.server.streaming import WAIT_S, Asked, Streaming
 from herz.server.tokens import Scope as Right
+from herz.server.work import Held, held_forever
 from herz.store.plane import checked_instance, checked_name, place
 
 PAGE_MOST: Final = 10_000
@@ -47,6 +49,13 @@ FRAMES: Final = ResponseSpec(
     media_type="application/x-ndjson",
     generate_examples=False,
 )
+
+
+class ImpactBody(Record, frozen=True, kw_only=True):
+    """Of which release, by default of the draft; and which instance is to build it without using it."""
+
+    release: int | None = None
+    dry_build: str | None = None
 
 
 class AskBody(Record, frozen=True, kw_only=True):
@@ -219,6 +228,27 @@ async def post_ask(plane: Plane, app: str, namespace: str, data: AskBody) -> lis
     return [found[name] for name in sorted(found)]
 
 
+@post(
+    f"{PLACE}/impact",
+    guards=[requires(Right.READ)],
+    responses=answers(404, 422),
+    status_code=200,
+    summary="What a release would change",
+    tags=["instances"],
+)
+async def post_impact(plane: Plane, caller: Caller, app: str, namespace: str, data: ImpactBody) -> Impact:
+    """Keys, instances and their objects, before it is released. A dry build needs the scope `release`."""
+    place(app, namespace)
+    if data.dry_build is not None:
+        require(caller, Right.RELEASE, app)
+        checked_instance(data.dry_build)
+    if data.release is None:
+        digest = (await plane.desk.drafts.get(app, namespace)).digest
+    else:
+        digest = (await plane.desk.release(app, namespace, data.release)).digest
+    return await plane.of(Impacts).of(app, namespace, digest, data.dry_build)
+
+
 def part(plane: Plane) -> Part:
     """Streams, reports, questions and metrics."""
     server = f"{plane.settings.name}-{secrets.token_hex(4)}"
@@ -233,6 +263,7 @@ def part(plane: Plane) -> Part:
     fleet.answered = asking.took
     metrics = plane.offer(Metrics(hub, delivery, fleet, counts))
     plane.offer(Streaming(hub, delivery, proving))
+    plane.offer(Impacts(plane.store, hub, plane.contents, asking))
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -241,19 +272,25 @@ def part(plane: Plane) -> Part:
             delivery.close("this server is shutting down")
 
         async with hub.following(), fleet.running(), proving.running():
-            ending = asyncio.create_task(end(), name="herz-closing")
+            tasks = [asyncio.create_task(end(), name="herz-closing")]
+            for name, duty in plane.duties.items():
+                tasks.append(
+                    asyncio.create_task(held_forever(plane.store, name, _alone(duty)), name=f"herz-duty {name}")
+                )
             try:
                 yield
             finally:
-                ending.cancel()
                 delivery.close("this server is shutting down")
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
 
     @get("/metrics", guards=[known], summary="Metrics for Prometheus", tags=["server"], include_in_schema=False)
     async def exposition() -> Any:
         return metrics.response()
 
     return Part(
-        api=[stream, instances, instance, put_report, put_answer, put_graph, post_ask],
+        api=[stream, instances, instance, put_report, put_answer, put_graph, post_ask, post_impact],
         routes=[exposition],
         running=[running],
         duties={"asks": asking.sweeping},
@@ -265,3 +302,10 @@ def _label(text: str) -> tuple[str, str]:
     if not equals:
         raise UsageError(f"label={text[:100]!r}", remedy="write label=zone=eu")
     return name, value
+
+
+def _alone(duty: Duty) -> Callable[[Held], Awaitable[None]]:
+    async def work(_: Held) -> None:
+        await duty()
+
+    return work

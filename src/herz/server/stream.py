@@ -15,6 +15,8 @@ from herz.server.outlet import Outlet, Send
 
 SLOW_S: Final = 30.0
 """Seconds that a client has to take a piece."""
+FIRST_S: Final = 5.0
+"""Seconds that the first frames may take, with a content that must be read."""
 NOBODY: Final[frozenset[str]] = frozenset()
 
 
@@ -85,7 +87,7 @@ class Stream(Outlet):
 class Poll(Stream):
     """A client that asks again and again: the frames that there are, or the first that come, are one answer."""
 
-    __slots__ = ("_some", "collected")
+    __slots__ = ("_ready", "_some", "collected")
 
     waits = False
 
@@ -97,6 +99,7 @@ class Poll(Stream):
         left: Callable[[Stream], None],
         session: str | None = None,
     ) -> None:
+        self._ready = asyncio.Event()
         super().__init__(instance, held, caller, _nowhere, left, session)
         self.collected: list[bytes] = []
         self._some = asyncio.Event()
@@ -111,11 +114,26 @@ class Poll(Stream):
     def finish(self, limit_s: float) -> None:
         """Answer now."""
         self.closed = True
+        self._ready.set()
         self._some.set()
 
+    @property
+    def settled(self) -> bool:
+        """Whether it was told everything, when it was last looked at."""
+        return self._ready.is_set()
+
+    @settled.setter
+    def settled(self, told: bool) -> None:
+        if told:
+            self._ready.set()
+        else:
+            self._ready.clear()
+
     async def some(self, wait_s: float) -> None:
-        """Wait until there are other frames than the first, or the time is over."""
+        """Wait until there are other frames than the first, or the time is over. What there is comes in any case."""
         with suppress(TimeoutError):
+            async with asyncio.timeout(max(wait_s, FIRST_S)):
+                await self._ready.wait()
             async with asyncio.timeout(wait_s):
                 await self._some.wait()
 
