@@ -34,6 +34,7 @@ from herz.cli import set as set_
 from herz.cli.arguments import joined
 from herz.cli.doctor import command as doctor
 from herz.cli.output import as_json, paint
+from herz.client import DraftConflict
 from herz.errors import HerzError, UsageError
 
 WRONG: Final = 1
@@ -152,7 +153,14 @@ def _refused(error: OSError) -> HerzError:
 def _report(error: HerzError, as_data: bool) -> None:
     """What happened, where, what now: on standard error, and as JSON on standard output where that was asked for."""
     if as_data:
-        facts = {"type": type(error).__name__, "what": error.what, "where": error.where, "remedy": error.remedy}
+        facts: dict[str, object] = {
+            "type": type(error).__name__,
+            "what": error.what,
+            "where": error.where,
+            "remedy": error.remedy,
+        }
+        if isinstance(error, DraftConflict):
+            facts |= {"theirs": error.theirs, "difference": error.difference, "changed": error.changed}
         print(as_json({"error": facts}))
     what = error.what if error.where is None else f"{error.what} ({error.where})"
     print(f"{paint('herz:', 'red', sys.stderr)} {what}", file=sys.stderr)

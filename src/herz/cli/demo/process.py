@@ -72,6 +72,7 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101  it was started with a pipe
         text = await self._process.stdout.readline()
         if not text:
+            await self.ended(within_s=1.0)  # so that its log is whole, and nobody kills what ends by itself
             raise ChildFailed(f"the {self.name} ended unasked{self.said()}")
         said: dict[str, Any] = json.loads(text)
         return said
