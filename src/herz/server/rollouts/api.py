@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final
 
 from litestar import Request, Response, get, post
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, PathParameter
 from litestar.response import Stream
 
 from herz.release.atomicity import Verdict
@@ -23,7 +24,7 @@ from herz.server.rollouts.proofs import Proofs, Question
 from herz.server.rollouts.standing import Rollouts
 from herz.server.tokens import Scope
 
-Id = Annotated[str, Parameter(description="The rollout, such as `r7`")]
+Id = Annotated[str, PathParameter(description="The rollout, such as `r7`")]
 
 
 class Message(Record, frozen=True, kw_only=True):
@@ -47,7 +48,9 @@ class Promotion(Record, frozen=True, kw_only=True):
     summary="Prove what instances run",
     tags=["rollouts"],
 )
-async def verify(plane: Plane, app: str, namespace: str, data: Question) -> Verdict:
+async def verify(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], data: JSONBody[Question]
+) -> Verdict:
     """A fresh question to the instances, between two readings of the channel. Who does not answer is not verified."""
     return await plane.of(Proofs).verify(app, namespace, data)
 
@@ -59,7 +62,13 @@ async def verify(plane: Plane, app: str, namespace: str, data: Question) -> Verd
     summary="Begin a rollout",
     tags=["rollouts"],
 )
-async def start_rollout(plane: Plane, caller: Caller, app: str, namespace: str, data: Wish) -> Rollout:
+async def start_rollout(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[Wish],
+) -> Rollout:
     """Batch by batch, each prepared, committed at one write, and verified. 409 while another one is in flight."""
     plane.of(Rollouts).check(data)
     return await plane.of(Book).start(app, namespace, data, caller.by)
@@ -72,7 +81,7 @@ async def start_rollout(plane: Plane, caller: Caller, app: str, namespace: str, 
     summary="Rollouts",
     tags=["rollouts"],
 )
-async def rollouts(plane: Plane, app: str, namespace: str) -> tuple[Rollout, ...]:
+async def rollouts(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> tuple[Rollout, ...]:
     """All rollouts of the namespace, the newest first."""
     return await plane.of(Book).all(app, namespace)
 
@@ -84,7 +93,7 @@ async def rollouts(plane: Plane, app: str, namespace: str) -> tuple[Rollout, ...
     summary="One rollout",
     tags=["rollouts"],
 )
-async def rollout(plane: Plane, app: str, namespace: str, rollout: Id) -> Rollout:
+async def rollout(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], rollout: Id) -> Rollout:
     """Its phase, batches, and the evidence of each."""
     return (await plane.of(Book).find(app, namespace, rollout)).value
 
@@ -97,7 +106,13 @@ async def rollout(plane: Plane, app: str, namespace: str, rollout: Id) -> Rollou
     summary="What happens in a rollout",
     tags=["rollouts"],
 )
-async def rollout_events(plane: Plane, caller: Caller, app: str, namespace: str, rollout: Id) -> Stream:
+async def rollout_events(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    rollout: Id,
+) -> Stream:
     """Lines of JSON: `{"type": "rollout", "rollout": {…}}` for how it stands, then for each change; at last `end`."""
     book = plane.of(Book)
     begun = await book.find(app, namespace, rollout)
@@ -115,7 +130,12 @@ async def rollout_events(plane: Plane, caller: Caller, app: str, namespace: str,
 
 def _order(name: str, change: Any, summary: str, doc: str) -> Any:
     async def handler(
-        plane: Plane, caller: Caller, app: str, namespace: str, rollout: Id, data: Message | None = None
+        plane: NamedDependency[Plane],
+        caller: NamedDependency[Caller],
+        app: FromPath[str],
+        namespace: FromPath[str],
+        rollout: Id,
+        data: JSONBody[Message | None] = None,
     ) -> Rollout:
         message = "" if data is None else data.message
         return await plane.of(Book).order(
@@ -155,7 +175,12 @@ abort_rollout = _order("abort", abort, "Abort a rollout", "Roll every batch back
     tags=["rollouts"],
 )
 async def promote_rollout(
-    plane: Plane, caller: Caller, app: str, namespace: str, rollout: Id, data: Promotion | None = None
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    rollout: Id,
+    data: JSONBody[Promotion | None] = None,
 ) -> Rollout:
     """Go on without (further) baking, paused or not. Verification is never skipped."""
     data = data or Promotion()
@@ -178,7 +203,14 @@ async def promote_rollout(
     summary="Break the glass",
     tags=["rollouts"],
 )
-async def force_rollout(plane: Plane, caller: Caller, app: str, namespace: str, rollout: Id, data: Message) -> Rollout:
+async def force_rollout(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    rollout: Id,
+    data: JSONBody[Message],
+) -> Rollout:
     """The release becomes stable for everybody without proof, loudly. A message is needed."""
     return await plane.of(Book).order(
         app,
@@ -200,7 +232,9 @@ async def force_rollout(plane: Plane, caller: Caller, app: str, namespace: str, 
     summary="A verdict as a metric of Argo Rollouts",
     tags=["gates"],
 )
-async def argo_rollouts(plane: Plane, app: str, namespace: str, data: Question) -> Measurement:
+async def argo_rollouts(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], data: JSONBody[Question]
+) -> Measurement:
     """For the provider `web`: `jsonPath: "{$.ok}"` and `successCondition: result == true`."""
     return measurement(await plane.of(Proofs).verify(app, namespace, data))
 
@@ -220,7 +254,9 @@ async def _named(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHan
     summary="A webhook of Flagger",
     tags=["gates"],
 )
-async def flagger(request: Request[Any, Any, Any], plane: Plane, hook: Hook, data: Canary) -> Response[dict[str, Any]]:
+async def flagger(
+    request: Request[Any, Any, Any], plane: NamedDependency[Plane], hook: FromPath[Hook], data: JSONBody[Canary]
+) -> Response[dict[str, Any]]:
     """2xx is a yes, 409 a no; for `rollback` a yes means that the canary is to be rolled back.
 
     `metadata` may hold `app`, `namespace`, `config_version`, `patch_id`, `cohorts`, `instances`, and `token`.
