@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from herz.cli.remote import places
 from herz.testing.processes import Port
 
 
@@ -48,11 +47,6 @@ def test_a_version_names_its_application(released, app, monkeypatch):
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "<b>", "a b", "..", "-a"])
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_asked(herz, name):
     assert herz("release", "list", f"--app={name}").status == 2
-
-
-def test_applications_are_known_by_app_and_namespace():
-    listed = [{"app": "pay", "namespaces": ["default", "eu"]}, {"app": "shop", "namespaces": ["default"]}]
-    assert places(listed) == {("pay", "default"), ("pay", "eu"), ("shop", "default")}
 
 
 def test_a_token_that_no_header_can_carry_is_refused(herz, monkeypatch):

@@ -13,7 +13,6 @@ import msgspec
 from herz.cli.journals import author
 from herz.client import ControlPlane, Namespace
 from herz.client.endpoint import DEFAULT_URL
-from herz.client.version import named_place
 from herz.errors import UsageError
 
 T = TypeVar("T")
@@ -91,7 +90,8 @@ async def namespace_of(arguments: argparse.Namespace, plane: ControlPlane, *, ve
         return plane.namespace(place)
     if named := arguments.app or os.environ.get("HERZ_APP"):
         return plane.namespace(named)
-    known = sorted(places(await plane.apps()))
+    listed = await plane.apps()
+    known = [(entry["app"], namespace) for entry in listed for namespace in entry["namespaces"]]
     if len(known) == 1:
         return plane.namespace(*known[0])
     shown = ", ".join(f"{app}/{namespace}" for app, namespace in known[:8])
@@ -100,23 +100,6 @@ async def namespace_of(arguments: argparse.Namespace, plane: ControlPlane, *, ve
         where=plane.url,
         remedy="pass --app APP[/NAMESPACE], or set HERZ_APP",
     )
-
-
-def places(listed: Any) -> set[tuple[str, str]]:
-    """Application and namespace of each entry of the control plane's list."""
-    if isinstance(listed, dict):
-        listed = listed.get("apps", [])
-    found: set[tuple[str, str]] = set()
-    for entry in listed if isinstance(listed, list) else []:
-        if isinstance(entry, str):
-            found.add(named_place(entry))
-        elif isinstance(entry, dict):
-            app = str(entry.get("app") or entry.get("name") or "")
-            inside = entry.get("namespaces") or [entry.get("namespace") or "default"]
-            for one in inside:
-                name = one.get("namespace") or one.get("name") if isinstance(one, dict) else one
-                found.add(named_place(app, str(name)))
-    return found
 
 
 def data(value: Any) -> Any:

@@ -98,9 +98,9 @@ class ControlPlane:
         """How the server is: asked without a token, answered even when it is not well."""
         return await self._exchange.ask("GET", "/health", dict, api="")
 
-    async def apps(self) -> Any:
-        """The applications with their namespaces, as the server lists them."""
-        return await self._exchange.ask("GET", "/apps", Any)
+    async def apps(self) -> tuple[Facts, ...]:
+        """Every application with its namespaces: `{"app", "namespaces"}`, in order."""
+        return await self._exchange.ask("GET", "/apps", tuple[dict[str, Any], ...])
 
     async def audit(self, *, after: int | None = None, limit: int | None = None) -> tuple[Facts, ...]:
         """Who did what, in order, from behind entry `after` on."""
