@@ -12,6 +12,7 @@ from herz.server.contents import Contents
 from herz.server.problems import Problem
 from herz.store.base import Get, Put, Txn
 from herz.store.plane import CHUNKS, CONTENT, chunk_key, content_key, draft_key
+from herz.testing.memory_store import MemoryStore
 
 from .conftest import content
 
@@ -172,15 +173,12 @@ async def test_a_collected_content_cannot_be_referred_to(memory, clock, contents
     assert not (await refer(memory, contents, digest)).succeeded
 
 
-class Interleaved:
+class Interleaved(MemoryStore):
     """A store that lets somebody else act before its n-th transaction."""
 
     def __init__(self, store, at, act):
+        super().__init__(store.place)
         self._store, self._left, self._act = store, at, act
-        self.limits = store.limits
-
-    def __getattr__(self, name):
-        return getattr(self._store, name)
 
     async def txn(self, txn):
         if not all(isinstance(one, Get) for one in txn.then) or txn.compares:
@@ -188,9 +186,6 @@ class Interleaved:
             if self._left == 0:
                 await self._act()
         return await self._store.txn(txn)
-
-    async def put(self, key, value):
-        return (await self.txn(Txn(then=(Put(key, value),)))).revision
 
 
 @pytest.mark.parametrize("step", range(1, 8))

@@ -19,7 +19,7 @@ from herz.server.clock import Clock
 from herz.server.contents import Contents
 from herz.server.drafts import Draft, Drafts, StoredDraft, busy, checked_message, compared
 from herz.server.problems import Problem, not_found
-from herz.server.reading import reading_of
+from herz.server.reading import Readings
 from herz.server.schemas import Schemas
 from herz.server.settings import ServerSettings
 from herz.server.stored import revision_of, stored
@@ -86,8 +86,9 @@ class Desk:
 
     def __init__(self, store: Store, contents: Contents, audit: Audit, clock: Clock, settings: ServerSettings) -> None:
         self._store, self._contents, self._audit, self._clock = store, contents, audit, clock
+        self.readings = Readings()
         self.schemas = Schemas(store, audit, settings)
-        self.drafts = Drafts(store, contents, audit, clock, self.schemas)
+        self.drafts = Drafts(store, contents, self.readings, audit, clock, self.schemas)
 
     # --- reading
 
@@ -98,7 +99,9 @@ class Desk:
         while True:
             page = await self._store.range(APPS, limit=1, after=after)
             if not page.entries:
-                return tuple(Namespaces(app=app, namespaces=tuple(names)) for app, names in sorted(found.items()))
+                return tuple(
+                    Namespaces(app=app, namespaces=tuple(sorted(names))) for app, names in sorted(found.items())
+                )
             app, _, rest = page.entries[0].key.removeprefix(APPS).partition("/")
             namespace = rest.partition("/")[0]
             found.setdefault(app, []).append(namespace)
@@ -159,7 +162,9 @@ class Desk:
 
     async def difference(self, app: str, namespace: str, before: int, after: int) -> tuple[KeyDifference, ...]:
         """What differs between two releases, key by key."""
-        return await compared(await self.content(app, namespace, before), await self.content(app, namespace, after))
+        return await compared(
+            self.readings, await self.content(app, namespace, before), await self.content(app, namespace, after)
+        )
 
     async def in_flight(self, app: str, namespace: str) -> str | None:
         """The rollout that is under way, None when there is none."""
@@ -207,14 +212,14 @@ class Desk:
             _check_expected(draft, expect)
             content = draft.content or Content()
             schema = await self.schemas.get(app, namespace)
-            _check_valid(await validated(content, schema, keys=self.schemas.keys))
+            _check_valid(await validated(content, self.readings, schema, keys=self.schemas.keys))
             counter = await self._store.get(counter_key(app, namespace))
             release = Release(
                 app=app,
                 namespace=namespace,
                 number=_number(counter) + 1,
                 digest=draft.digest,
-                fingerprint=(await reading_of(content)).fingerprint,
+                fingerprint=(await self.readings.of(content)).fingerprint,
                 author=by.actor,
                 message=message,
                 time=self._clock.now(),

@@ -17,7 +17,7 @@ from herz.server.clock import Clock
 from herz.server.contents import Contents
 from herz.server.editing import edited
 from herz.server.problems import Problem, not_found
-from herz.server.reading import reading_of
+from herz.server.reading import Readings
 from herz.server.schemas import Schemas
 from herz.server.stored import revision_of, stored
 from herz.server.validation import Validation, validated
@@ -60,9 +60,17 @@ class Draft(Record, frozen=True, kw_only=True):
 class Drafts:
     """The drafts in a store. Every write is compared with the revision that it was made on."""
 
-    def __init__(self, store: Store, contents: Contents, audit: Audit, clock: Clock, schemas: Schemas) -> None:
+    def __init__(
+        self,
+        store: Store,
+        contents: Contents,
+        readings: Readings,
+        audit: Audit,
+        clock: Clock,
+        schemas: Schemas,
+    ) -> None:
         self._store, self._contents, self._audit, self._clock = store, contents, audit, clock
-        self._schemas = schemas
+        self._readings, self._schemas = readings, schemas
 
     async def facts(self, app: str, namespace: str) -> Draft | None:
         """The draft without its content; None when there is none."""
@@ -196,13 +204,13 @@ class Drafts:
         """Every reason why the draft cannot be released."""
         draft = await self.get(app, namespace)
         schema = await self._schemas.get(app, namespace)
-        return await validated(draft.content or Content(), schema, keys=self._schemas.keys)
+        return await validated(draft.content or Content(), self._readings, schema, keys=self._schemas.keys)
 
     async def difference(self, app: str, namespace: str) -> tuple[KeyDifference, ...]:
         """What the draft changes against what is live, key by key, with places; secrets are masked."""
         draft = await self.get(app, namespace)
         live, _ = await self.live(app, namespace)
-        return await compared(live, draft.content or Content())
+        return await compared(self._readings, live, draft.content or Content())
 
     async def live(self, app: str, namespace: str) -> tuple[Content, int | None]:
         """What the stable pointer says, and the number of that release; nothing where nothing was released."""
@@ -235,8 +243,7 @@ class Drafts:
                 theirs = await self._contents.read(present.digest)
                 members["theirs"] = _shown(present)
                 before = await self._before(app, namespace, expect, base if base is not None else present.base)
-                outcome = await three_way(before, theirs, yours)
-                members |= outcome
+                members |= await three_way(self._readings, before, theirs, yours)
             except HerzError as error:  # a text that does not decode has no keys to compare
                 members["difference_failed"] = str(error)
         there = "there is no draft any more" if present is None else f"the draft is at revision {present.revision}"
@@ -264,15 +271,15 @@ class Drafts:
         return Content() if found is None else await self._contents.read(stored(found, Release).digest)
 
 
-async def compared(before: Content, after: Content) -> tuple[KeyDifference, ...]:
+async def compared(readings: Readings, before: Content, after: Content) -> tuple[KeyDifference, ...]:
     """Every key that differs between two contents."""
-    old, new = await reading_of(before), await reading_of(after)
+    old, new = await readings.of(before), await readings.of(after)
     return differences(old.tree, new.tree, before_at=old.locate, after_at=new.locate)
 
 
-async def three_way(base: Content, theirs: Content, yours: Content) -> dict[str, Any]:
+async def three_way(readings: Readings, base: Content, theirs: Content, yours: Content) -> dict[str, Any]:
     """`difference`: the keys in conflict. `changed`: all that they changed, so that it can be taken over."""
-    read = [await reading_of(content) for content in (base, theirs, yours)]
+    read = [await readings.of(content) for content in (base, theirs, yours)]
     outcome = merged(
         read[0].tree or EMPTY, read[1].tree, read[2].tree, theirs_at=read[1].locate, yours_at=read[2].locate
     )

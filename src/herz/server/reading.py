@@ -7,6 +7,7 @@ local layers. So does the release fingerprint see them.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -22,7 +23,9 @@ SECRETS: Final = SecretKeys()
 """What counts as a secret wherever a release is read: Herz's own patterns, for everybody the same."""
 _DECODERS: Final = {"env": "dotenv"}
 _SMALL: Final = 64 * 1024
-"""Bytes that are decoded on the event loop; more in a thread."""
+"""Bytes that are decoded on the event loop; more in a thread, with pauses for others."""
+_KEPT: Final = 16 * 1024 * 1024
+"""Bytes of text whose readings are kept; in memory they are some five times as large."""
 
 
 class Reading:
@@ -57,21 +60,47 @@ class Reading:
 
 
 async def reading_of(content: Content) -> Reading:
-    """The reading of `content`, in a thread where it is large. `DocumentMalformed` with the place otherwise."""
-    if sum(len(layer.text) for layer in content.layers) <= _SMALL:
-        return Reading(content)
+    """The reading of `content`, made in a thread where it is large; `DocumentMalformed` with the place otherwise."""
+    return Reading(content) if _size(content) <= _SMALL else await asyncio.to_thread(_read, content)
 
-    def read() -> Reading:
-        made = Reading(content)
-        _ = made.fingerprint
+
+class Readings:
+    """The readings that were needed last, so that one content is decoded once for all that is done with it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Content, Reading] = OrderedDict()
+        self._size = 0
+
+    async def of(self, content: Content) -> Reading:
+        """The reading of `content`, made in a thread where it is large; `DocumentMalformed` when it is none."""
+        known = self._known.get(content)
+        if known is not None:
+            self._known.move_to_end(content)
+            return known
+        size = _size(content)
+        made = await reading_of(content)
+        if content not in self._known and size <= _KEPT:
+            self._known[content] = made
+            self._size += size
+            while self._size > _KEPT:
+                self._size -= _size(self._known.popitem(last=False)[0])
         return made
 
-    return await asyncio.to_thread(read)
+
+def _read(content: Content) -> Reading:
+    made = Reading(content)
+    _ = made.fingerprint
+    return made
+
+
+def _size(content: Content) -> int:
+    return sum(len(layer.text) for layer in content.layers)
 
 
 def decoded(layer: LayerText) -> Decoded:
     """One layer, decoded; its places are called by its name."""
-    return decode(layer.text.encode(), _DECODERS.get(layer.format, layer.format), name=layer.name)
+    large = len(layer.text) > _SMALL
+    return decode(layer.text.encode(), _DECODERS.get(layer.format, layer.format), name=layer.name, yielding=large)
 
 
 def _leaves(tree: Any) -> Iterator[None]:

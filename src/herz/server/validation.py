@@ -15,9 +15,9 @@ from herz.errors import ConfigurationError, HerzError
 from herz.model.key import Path, join
 from herz.model.number import WrittenFloat, integral
 from herz.model.tree import is_table, lookup
-from herz.release.content import Content
+from herz.release.content import Content, LayerText
 from herz.release.record import Record
-from herz.server.reading import SECRETS, Reading, decoded, reading_of
+from herz.server.reading import SECRETS, Reading, Readings, decoded
 from herz.server.schemas import Schema, validator
 
 KEYS: Final = 200_000
@@ -41,25 +41,22 @@ class Validation(Record, frozen=True, kw_only=True, omit_defaults=False):
     problems: tuple[Fault, ...] = ()
 
 
-async def validated(content: Content, schema: Schema | None, *, keys: int = KEYS) -> Validation:
+async def validated(content: Content, readings: Readings, schema: Schema | None, *, keys: int = KEYS) -> Validation:
     """Whether `content` decodes, is not too large, and is as `schema` says."""
-    faults = [fault for layer in content.layers if (fault := _malformed(layer)) is not None]
-    if faults:
-        return Validation(ok=False, problems=tuple(faults))
     try:
-        reading = await reading_of(content)
+        reading = await readings.of(content)
     except ConfigurationError as error:
-        return Validation(ok=False, problems=(_fault(error),))
+        faults = await asyncio.to_thread(lambda: [fault for layer in content.layers if (fault := _malformed(layer))])
+        return Validation(ok=False, problems=tuple(faults) or (_fault(error),))
     count = reading.keys()
     if count > keys:
         told = Fault(what=f"{count:,} keys, at most {keys:,} are taken; split the namespace")
         return Validation(ok=False, problems=(told,))
-    if schema is not None:
-        faults = await asyncio.to_thread(lambda: list(_breaches(reading, schema)))
+    faults = [] if schema is None else await asyncio.to_thread(lambda: list(_breaches(reading, schema)))
     return Validation(ok=not faults, problems=tuple(faults))
 
 
-def _malformed(layer: Any) -> Fault | None:
+def _malformed(layer: LayerText) -> Fault | None:
     try:
         decoded(layer)
     except ConfigurationError as error:
