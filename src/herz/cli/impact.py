@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from herz.cli.arguments import command
 from herz.cli.output import paint, print_json
-from herz.cli.remote import asked, place_options, server_options
+from herz.cli.remote import asked, data, place_options, server_options
 from herz.cli.told import difference_line, in_words
-from herz.client import Namespace
-from herz.client.replies import Facts
-from herz.release.difference import KeyDifference
+from herz.client import Built, Impact, Namespace
 
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
@@ -40,59 +37,40 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the impact; 1 when a dry build failed."""
 
-    async def look(pay: Namespace) -> Facts:
+    async def look(pay: Namespace) -> Impact:
         return await pay.impact(arguments.release, dry_build=arguments.dry_build)
 
     found = asked(arguments, look, version=arguments.release or "")
     if arguments.json:
-        print_json(found)
+        print_json(data(found))
     else:
         print(impact_text(found))
-    rehearsed = found.get("rehearsed")
-    return 1 if isinstance(rehearsed, Mapping) and rehearsed.get("error") else 0
+    return 1 if found.rehearsed is not None and found.rehearsed.error else 0
 
 
-def impact_text(found: Facts) -> str:
+def impact_text(found: Impact) -> str:
     """What changes, where, and what that rebuilds."""
-    changed = found.get("changed") or []
-    lines = [f"{len(changed)} key{'' if len(changed) == 1 else 's'} differ{'s' if len(changed) == 1 else ''}"]
-    lines += [f"  {_key(one)}" for one in changed]
-    instances = found.get("instances") or []
-    lines.append(f"{len(instances)} instance{'' if len(instances) == 1 else 's'} would change")
-    objects = found.get("objects") or {}
-    for name, where in sorted(objects.items()):
-        lines.append(f"  rebuilds {paint(in_words(str(name)), 'bold')}{_where(where, len(instances))}")
-    if not objects and instances:
-        lines.append("  rebuilds no object")
-    rehearsed = found.get("rehearsed")
-    if isinstance(rehearsed, Mapping):
-        lines += _rehearsed(rehearsed)
+    count = len(found.changed)
+    lines = [f"{count} key differs" if count == 1 else f"{count or 'no'} keys differ"]
+    lines += [f"  {difference_line(one)}" for one in found.changed]
+    there = len(found.instances)
+    lines.append(f"{there or 'no'} instance{'' if there == 1 else 's'} would change")
+    for kind, names in (("object", found.objects), ("properties class", found.properties)):
+        for name, where in sorted(names.items()):
+            lines.append(f"  new {kind} {paint(in_words(name), 'bold')} on {where} of {there}")
+    if found.unknown:
+        lines.append(f"  {found.unknown} of them have told no graph of their objects")
+    if found.rehearsed is not None:
+        lines += _rehearsed(found.rehearsed)
     return "\n".join(lines)
 
 
-def _key(one: Any) -> str:
-    if not isinstance(one, Mapping):
-        return in_words(str(one))
-    known = {name: one[name] for name in KeyDifference.__struct_fields__ if name in one}
-    return difference_line(KeyDifference(**known))
-
-
-def _where(where: Any, instances: int) -> str:
-    """On how many instances, and by name where they are few."""
-    if isinstance(where, int):
-        return f" on {where} of {instances}"
-    if isinstance(where, list) and where:
-        return f" on {len(where)} of {instances}" + (f": {', '.join(map(str, where))}" if len(where) <= 5 else "")
-    return ""
-
-
-def _rehearsed(rehearsed: Mapping[str, Any]) -> list[str]:
-    who = f" on {rehearsed['instance']}" if rehearsed.get("instance") else ""
-    if rehearsed.get("error"):
-        return [f"{paint('✗', 'red')} dry build{who} failed: {in_words(str(rehearsed['error']))}"]
-    lines = [f"{paint('✓', 'green')} dry build{who} succeeded; nothing of it is in use"]
-    if rehearsed.get("rebuilt"):
-        lines.append(f"  built {', '.join(map(str, rehearsed['rebuilt']))}")
-    if rehearsed.get("unbuilt"):
-        lines.append(f"  only built on first use, so not proved: {', '.join(map(str, rehearsed['unbuilt']))}")
+def _rehearsed(built: Built) -> list[str]:
+    if built.error:
+        return [f"{paint('✗', 'red')} {built.instance} cannot build it: {in_words(built.error)}"]
+    lines = [f"{paint('✓', 'green')} {built.instance} has built it; nothing of that is in use"]
+    if built.rebuilt:
+        lines.append(f"  built {', '.join(built.rebuilt)}")
+    if built.unbuilt:
+        lines.append(f"  only built on first use, so not proved: {', '.join(built.unbuilt)}")
     return lines

@@ -9,17 +9,20 @@ async with ControlPlane("http://127.0.0.1:4379") as plane:
 from herz.client.namespace import Namespace
 from herz.client.plane import ControlPlane
 from herz.client.problems import DraftConflict, NotThere
-from herz.client.replies import AuditState, Draft, Instance, Moved, Problem, Validation
+from herz.client.replies import AuditState, Built, Draft, Impact, Instance, Moved, Problem, Touched, Validation
 
 __all__ = [
     "AuditState",
+    "Built",
     "ControlPlane",
     "Draft",
     "DraftConflict",
+    "Impact",
     "Instance",
     "Moved",
     "Namespace",
     "NotThere",
     "Problem",
+    "Touched",
     "Validation",
 ]

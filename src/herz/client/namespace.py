@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from herz.client.exchange import Exchange, part
 from herz.client.problems import NotThere
-from herz.client.replies import Draft, Facts, Instance, Moved, Validation
+from herz.client.replies import Draft, Facts, Impact, Instance, Moved, Validation
 from herz.client.version import release_number
 from herz.release.atomicity import Verdict
 from herz.release.channel import Channel, Release
@@ -256,7 +256,7 @@ class Namespace:
         )
         return await self._exchange.ask("POST", f"{self._place}/verify", Verdict, body, waits_s=window_s)
 
-    async def impact(self, version: int | str | None = None, *, dry_build: str | None = None) -> Facts:
+    async def impact(self, version: int | str | None = None, *, dry_build: str | None = None) -> Impact:
         """What a release, by default the draft, would change: keys, instances, and objects that would be rebuilt.
 
         With `dry_build` that instance builds it, does not use it, and says how that went (`rehearsed`).
@@ -264,7 +264,7 @@ class Namespace:
         number = None if version is None else release_number(version, self.app, self.name)
         waits_s = BUILD_WINDOW_S if dry_build is not None else 0.0
         body = _given(release=number, dry_build=dry_build)
-        return await self._exchange.ask("POST", f"{self._place}/impact", dict, body, waits_s=waits_s)
+        return await self._exchange.ask("POST", f"{self._place}/impact", Impact, body, waits_s=waits_s)
 
     # --- rollouts ---------------------------------------------------------------------------------
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from msgspec import field
+
 from herz.release.channel import STABLE, Channel, Release
 from herz.release.content import Content
+from herz.release.difference import KeyDifference
 from herz.release.record import Record
 from herz.release.report import Report
 
@@ -41,6 +44,40 @@ class Moved(Record, frozen=True, kw_only=True):
     revision: int
     release: Release
     channel: Channel
+
+
+class Touched(Record, frozen=True, kw_only=True):
+    """One instance that would change: from which release, and what of it would be built anew (None: not known)."""
+
+    instance: str
+    release: int | None = None
+    properties: tuple[str, ...] | None = None
+    objects: tuple[str, ...] | None = None
+
+
+class Built(Record, frozen=True, kw_only=True):
+    """How a dry build went on one instance; nothing of it is in use. `unbuilt` is only built on first use."""
+
+    instance: str
+    error: str | None = None
+    fingerprint: str | None = None
+    rebuilt: tuple[str, ...] = ()
+    unbuilt: tuple[str, ...] = ()
+
+
+class Impact(Record, frozen=True, kw_only=True):
+    """What a content would change. `objects` and `properties` say on how many instances each would be built anew.
+
+    `changed` is against what is live; `unknown` counts the instances that have told no graph of their objects.
+    """
+
+    digest: str
+    changed: tuple[KeyDifference, ...] = ()
+    instances: tuple[Touched, ...] = ()
+    objects: dict[str, int] = field(default_factory=dict)
+    properties: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0
+    rehearsed: Built | None = None
 
 
 class Problem(Record, frozen=True, kw_only=True):

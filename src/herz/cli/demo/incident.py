@@ -29,7 +29,7 @@ WORK_S: Final = 9.0
 PAUSES: Final = 6
 
 RELEASED: Final = "# Shared by all containers of the pod.\ntimeout: {timeout}\n"
-MOUNTED: Final = "# The sidecar's own ConfigMap, from before there were releases.\ntimeout: 3000ms\n"
+MOUNTED: Final = "# The sidecar's own ConfigMap, from before there were releases.\nport: 15001\ntimeout: 3000ms\n"
 
 
 def play_incident(*, json: bool, seconds: float, stdout: TextIO) -> int:

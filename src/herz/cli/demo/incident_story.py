@@ -21,7 +21,7 @@ POLL_S: Final = 0.05
 POD: Final = "pay-0"
 FILE: Final = "pay.yml"
 OLD, NEW = "3000ms", "800ms"
-MENDED: Final = "# The sidecar's own ConfigMap: the timeout is in the release.\n"
+MENDED: Final = "# The sidecar's own ConfigMap: the timeout is in the release.\nport: 15001\n"
 
 
 @dataclass
