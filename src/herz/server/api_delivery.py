@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 from litestar import get, post, put
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.types import ASGIApp
 
 from herz.errors import UsageError
@@ -39,7 +40,7 @@ KEYS: Final = 1_000
 
 Session = Annotated[
     str | None,
-    Parameter(header="X-Herz-Stream", required=False, max_length=64, description="What hello calls `stream`"),
+    HeaderParameter(name="X-Herz-Stream", required=False, max_length=64, description="What hello calls `stream`"),
 ]
 
 
@@ -77,14 +78,16 @@ class AskBody(Record, frozen=True, kw_only=True):
     tags=["instances"],
 )
 async def stream(
-    plane: Plane,
-    caller: Caller,
-    app: str,
-    namespace: str,
-    instance: str,
-    have: Annotated[list[str] | None, Parameter(required=False, description="Digests of contents it has")] = None,
-    after: Annotated[int, Parameter(required=False, ge=0, le=2**62, description="What it knows, by revision")] = 0,
-    wait: Annotated[int | None, Parameter(required=False, ge=0, le=WAIT_S, description="Ask, rather than stay")] = None,
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    instance: FromQuery[str],
+    have: Annotated[list[str] | None, QueryParameter(required=False, description="Digests of contents it has")] = None,
+    after: Annotated[int, QueryParameter(required=False, ge=0, le=2**62, description="What it knows, by revision")] = 0,
+    wait: Annotated[
+        int | None, QueryParameter(required=False, ge=0, le=WAIT_S, description="Ask, rather than stay")
+    ] = None,
     session: Session = None,
 ) -> ASGIApp:
     """One JSON object a line: hello, then content, state and ask as they come, alive as proof, end before it closes.
@@ -104,17 +107,19 @@ async def stream(
     tags=["instances"],
 )
 async def instances(
-    plane: Plane,
-    app: str,
-    namespace: str,
-    cohort: str | None = None,
-    status: Status | None = None,
-    patch_id: str | None = None,
-    release: Annotated[int | None, Parameter(required=False, description="Those that run this release")] = None,
-    label: Annotated[list[str] | None, Parameter(required=False, description="`zone=eu`; all of them hold")] = None,
-    differs: Annotated[bool | None, Parameter(required=False, description="Those not as they should be")] = None,
-    after: Annotated[str, Parameter(required=False, description="Only names behind this one")] = "",
-    limit: Annotated[int, Parameter(required=False, ge=1, le=PAGE_MOST)] = PAGE_MOST,
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    cohort: FromQuery[str | None] = None,
+    status: FromQuery[Status | None] = None,
+    patch_id: FromQuery[str | None] = None,
+    release: Annotated[int | None, QueryParameter(required=False, description="Those that run this release")] = None,
+    label: Annotated[
+        list[str] | None, QueryParameter(required=False, description="`zone=eu`; all of them hold")
+    ] = None,
+    differs: Annotated[bool | None, QueryParameter(required=False, description="Those not as they should be")] = None,
+    after: Annotated[str, QueryParameter(required=False, description="Only names behind this one")] = "",
+    limit: Annotated[int, QueryParameter(required=False, ge=1, le=PAGE_MOST)] = PAGE_MOST,
 ) -> list[Instance]:
     """The newest report of each instance that is connected or was a moment ago, ordered by name."""
     place(app, namespace)
@@ -139,7 +144,9 @@ async def instances(
     summary="What one instance runs",
     tags=["instances"],
 )
-async def instance(plane: Plane, app: str, namespace: str, instance: str) -> Instance:
+async def instance(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], instance: FromPath[str]
+) -> Instance:
     """Its newest report; 404 when none is connected by this name, nor was a moment ago."""
     place(app, namespace)
     there = plane.of(Hub).namespace(app, namespace)
@@ -159,7 +166,12 @@ async def instance(plane: Plane, app: str, namespace: str, instance: str) -> Ins
     tags=["instances"],
 )
 async def put_report(
-    plane: Plane, app: str, namespace: str, instance: str, data: Report, session: Session = None
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    instance: FromPath[str],
+    data: JSONBody[Report],
+    session: Session = None,
 ) -> None:
     """Taken only from the instance itself: `X-Herz-Stream` names the stream that it has open at this server."""
     plane.of(Fleet).report((app, namespace), instance, session, data)
@@ -175,7 +187,13 @@ async def put_report(
     tags=["instances"],
 )
 async def put_answer(
-    plane: Plane, app: str, namespace: str, nonce: str, instance: str, data: Answer, session: Session = None
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    nonce: FromPath[str],
+    instance: FromPath[str],
+    data: JSONBody[Answer],
+    session: Session = None,
 ) -> None:
     """Taken from the instance itself, and only while the question stands."""
     plane.of(Fleet).answer((app, namespace), checked_name(nonce, "a question"), instance, session, data)
@@ -190,7 +208,9 @@ async def put_answer(
     summary="Keep a dependency graph",
     tags=["instances"],
 )
-async def put_graph(plane: Plane, caller: Caller, digest: str, data: Graph) -> None:
+async def put_graph(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], digest: FromPath[str], data: JSONBody[Graph]
+) -> None:
     """What a program's objects are built from, for telling what a release will rebuild."""
     if not any(grant.scope in (Right.REPORT, Right.ADMIN) for grant in caller.grants):
         require(caller, Right.REPORT, None)
@@ -205,7 +225,9 @@ async def put_graph(plane: Plane, caller: Caller, digest: str, data: Graph) -> N
     summary="Ask instances",
     tags=["instances"],
 )
-async def post_ask(plane: Plane, app: str, namespace: str, data: AskBody) -> list[Answer]:
+async def post_ask(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], data: JSONBody[AskBody]
+) -> list[Answer]:
     """What those answer within `window_s` seconds whom the question concerns, ordered by name."""
     place(app, namespace)
     if max(len(data.cohorts), len(data.instances), len(data.keys)) > KEYS:
@@ -236,7 +258,13 @@ async def post_ask(plane: Plane, app: str, namespace: str, data: AskBody) -> lis
     summary="What a release would change",
     tags=["instances"],
 )
-async def post_impact(plane: Plane, caller: Caller, app: str, namespace: str, data: ImpactBody) -> Impact:
+async def post_impact(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[ImpactBody],
+) -> Impact:
     """Keys, instances and their objects, before it is released. A dry build needs the scope `release`."""
     place(app, namespace)
     if data.dry_build is not None:
@@ -263,7 +291,7 @@ def part(plane: Plane) -> Part:
     fleet.answered = asking.took
     metrics = plane.offer(Metrics(hub, delivery, fleet, counts))
     plane.offer(Streaming(hub, delivery, proving))
-    plane.offer(Impacts(plane.store, hub, plane.contents, asking))
+    plane.offer(Impacts(plane.store, hub, plane.contents, plane.desk.readings, asking))
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:

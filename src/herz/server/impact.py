@@ -24,7 +24,7 @@ from herz.server.asks import Asking
 from herz.server.contents import Contents
 from herz.server.hub import Hub, Namespace
 from herz.server.problems import not_found
-from herz.server.reading import Reading, reading_of
+from herz.server.reading import Reading, Readings
 from herz.store.base import Store
 from herz.store.plane import graph_key
 
@@ -70,15 +70,16 @@ class Impact(Record, frozen=True, kw_only=True):
 class Impacts:
     """Tells impacts of contents of a store."""
 
-    def __init__(self, store: Store, hub: Hub, contents: Contents, asking: Asking) -> None:
+    def __init__(self, store: Store, hub: Hub, contents: Contents, readings: Readings, asking: Asking) -> None:
         self._store, self._hub, self._contents, self._asking = store, hub, contents, asking
+        self._readings = readings
 
     async def of(self, app: str, namespace: str, digest: str, dry_build: str | None = None) -> Impact:
         """What the content `digest` would change now; with `dry_build` that instance builds it meanwhile."""
         there = self._hub.namespace(app, namespace)
         if dry_build is not None and dry_build not in there.reports:
             raise not_found(f"no instance {dry_build} of {app}/{namespace} is connected", remedy="list: herz fleet")
-        wanted = await reading_of(await self._contents.read(digest))
+        wanted = await self._readings.of(await self._contents.read(digest))
         stable = there.channel.stable.release
         before = await self._reading(None if stable is None else stable.digest)
         changed = differences(before.tree, wanted.tree, before_at=before.locate, after_at=wanted.locate)
@@ -94,7 +95,7 @@ class Impacts:
         )
 
     async def _reading(self, digest: str | None) -> Reading:
-        return await reading_of(Content() if digest is None else await self._contents.read(digest))
+        return await self._readings.of(Content() if digest is None else await self._contents.read(digest))
 
     async def _touched(self, there: Namespace, digest: str, wanted: Reading) -> list[Touched]:
         paths: dict[str | None, tuple[Path, ...]] = {}
