@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from herz.cli.demo.fleet_tally import FleetTally
 from herz.cli.demo.screen import Screen
+from herz.cli.rollout import rollout_in
 from herz.client import Instance, Namespace
 from herz.release.atomicity import Verdict
 from herz.release.plan import Plan, PlanKind
 from herz.release.rollout import Batch, Phase, Rollout
-from herz.release.statistics import Outcome
 
 BANK_S: Final = 0.025
 """How long the bank takes for a payment."""
@@ -105,6 +105,8 @@ class FleetStory:
     def __init__(self, pay: Namespace, screen: Screen, tally: FleetTally, *, free_port: int, pause_s: float) -> None:
         self._shop, self._screen, self._tally, self._pause_s = pay, screen, tally, pause_s
         self._acts = acts(free_port)
+        self._turned: datetime | None = None
+        """When the rollout in work was turned back, as soon as a probe had failed."""
 
     async def play(self) -> None:
         """All acts, one after the other; `FleetTally.ok` is False when anything was not as expected."""
@@ -151,17 +153,20 @@ class FleetStory:
     async def _followed(self, rollout: Rollout) -> Rollout:
         """The rollout at its end, each step told as it happens. `TimeoutError` when it does not come to one."""
         told = 0
+        self._turned = None
         async with asyncio.timeout(ROLLOUT_S):
             while not rollout.over:
-                await asyncio.sleep(POLL_S)
-                rollout = await self._shop.rollout(rollout.id)
-                proved = [batch for batch in rollout.batches if batch.verdict is not None]
-                for batch in proved[told:]:
-                    self._tell(rollout, batch, batch.verdict)
-                told = len(proved)
+                async for event in self._shop.rollout_events(rollout.id):
+                    rollout = rollout_in(event) or rollout
+                    if rollout.phase is Phase.ROLLING_BACK and self._turned is None:
+                        self._turned = rollout.since
+                    proved = [batch for batch in rollout.batches if batch.verdict is not None]
+                    for batch in proved[told:]:
+                        self._tell(batch, batch.verdict)
+                    told = len(proved)
         return rollout
 
-    def _tell(self, rollout: Rollout, batch: Batch, verdict: Verdict | None) -> None:
+    def _tell(self, batch: Batch, verdict: Verdict | None) -> None:
         if verdict is None:
             return
         size = f"{batch.size} instance{'' if batch.size == 1 else 's'}"
@@ -182,13 +187,12 @@ class FleetStory:
                 "a batch had flipped",
             )
             return
-        probe = failing_probe(rollout)
         reports = await self._settled(live)
-        came = [one.time for one in reports if probe is not None and one.time >= probe]
-        if probe is None or not came:
-            self._check(False, "", f"no failing probe, or no instance that came back: {rollout.reason}")
+        came = [one.time for one in reports if self._turned is not None and one.time >= self._turned]
+        if self._turned is None or not came:
+            self._check(False, "", f"no instance has come back: {rollout.reason}")
             return
-        self._tally.rollback_s = (max(came) - probe).total_seconds()
+        self._tally.rollback_s = (max(came) - self._turned).total_seconds()
         self._check(
             True,
             f"{len(came)} back on release {live} {self._tally.rollback_s:.2f} s after the failing probe;"
@@ -224,14 +228,3 @@ class FleetStory:
             self._screen.fact(False, otherwise)
         elif not quiet:
             self._screen.fact(True, said)
-
-
-def failing_probe(rollout: Rollout) -> datetime | None:
-    """When a check first failed, as the rollout's evidence has it."""
-    failing = [
-        check.time
-        for batch in rollout.batches
-        for check in batch.checks
-        if check.outcome is Outcome.FAIL and check.time is not None
-    ]
-    return min(failing, default=None)

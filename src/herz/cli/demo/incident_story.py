@@ -126,7 +126,7 @@ class Incident:
         self._screen.act(4, "Mended", "The sidecar has no business with that line. Without it the same release passes.")
         self._screen.change(f"{self._mounted.name}: `timeout: {OLD}` is deleted")
         self._mounted.write_text(MENDED, encoding="utf-8")
-        await self._until(lambda: FILE in self._said("sidecar", "origin"))
+        await self._released("sidecar")
         rollout = await self._roll_out(2)
         self._check(
             rollout.phase is Phase.PROMOTED and await self._pay.verify_atomicity(None, 2),
@@ -145,6 +145,15 @@ class Incident:
                 await asyncio.sleep(POLL_S)
                 rollout = await self._pay.rollout(rollout.id)
         return rollout
+
+    async def _released(self, container: str) -> None:
+        """Wait until the release decides the value in `container`: nothing changes there but who says so."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                answers = await self._pay.ask("explain", keys=["timeout"], instances=[f"{POD}-{container}"])
+                if any(FILE in (told.origin or "") for answer in answers for told in answer.explained):
+                    return
+                await asyncio.sleep(POLL_S)
 
     def _says(self, container: str, timeout_ms: int) -> bool:
         return bool(self._said(container, "timeout_ms") == timeout_ms)
