@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -38,6 +39,7 @@ from herz.store.plane import (
     report_key,
 )
 from herz.store.sqlite import SqliteStore
+from herz.testing.control_plane import ControlPlaneServer
 from herz.testing.etcd_cluster import EtcdPrograms, EtcdServer
 
 LIMIT_S = 15.0
@@ -129,7 +131,7 @@ class Plane:
     """What a control plane writes for its instances, written by hand."""
 
     def __init__(self, store: Store, app: str = "pay", namespace: str = "default") -> None:
-        self.store, self.app, self.namespace = store, app, namespace
+        self.store, self.app, self.namespace, self.base = store, app, namespace, ""
         self.newest = 0
         self.channel = Channel()
 
@@ -207,35 +209,56 @@ class Plane:
             await asyncio.sleep(0.005)
 
 
-@pytest.fixture(params=["sqlite", "etcd"])
-def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], tuple[Store, str]]]:
-    """Makes stores on one real place, each with the URL prefix of a source that follows there."""
-    if request.param == "sqlite":
-        yield lambda: (SqliteStore(folder / "herz.db"), "herz+sqlite:///herz.db#pay")
-        return
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[EtcdServer]:
     if not EtcdPrograms.available():
         pytest.skip("no etcd: tools/servers installs it")
     with EtcdServer() as server:
-        yield lambda: (EtcdStore(server.endpoints), f"herz+etcd://{server.endpoint}/pay")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[ControlPlaneServer]:
+    with ControlPlaneServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "etcd", "http"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The way to the channel. Tests of one way name it."""
+    return str(request.param)
+
+
+_numbers = count(1)
 
 
 @pytest.fixture
-async def plane(place: Callable[[], tuple[Store, str]]) -> AsyncIterator[Plane]:
-    """A control plane's hand, on a store of its own."""
-    store, _ = place()
-    yield Plane(store)
+async def plane(kind: str, request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Plane]:
+    """A control plane's hand, on a store of its own, with an application that no other test has."""
+    app = f"pay{next(_numbers)}"
+    store: Store
+    if kind == "sqlite":
+        store, base = SqliteStore(folder / "herz.db"), "herz+sqlite:///herz.db"
+    elif kind == "etcd":
+        server = request.getfixturevalue("etcd")
+        store, base = EtcdStore(server.endpoints), f"herz+etcd://{server.endpoint}"
+    else:
+        served = request.getfixturevalue("served")
+        store, base = SqliteStore(served.store.removeprefix("sqlite:///")), served.source
+    plane = Plane(store, app)
+    plane.base = base
+    yield plane
     await store.close()
 
 
 @pytest.fixture
-def url(place: Callable[[], tuple[Store, str]]) -> Callable[..., str]:
+def url(plane: Plane) -> Callable[..., str]:
     """The URL of a source that follows the plane as an instance of a name, with options."""
 
     def made(instance: str = "one", **options: str) -> str:
-        base, fragment = place()[1], ""
-        if "#" in base:
-            base, _, fragment = base.partition("#")
-            fragment = "#" + fragment
-        return f"{base}?{urlencode({'instance': instance, **options})}{fragment}"
+        query = urlencode({"instance": instance, **options})
+        if plane.base.startswith("herz+sqlite"):
+            return f"{plane.base}?{query}#{plane.app}"
+        return f"{plane.base}/{plane.app}?{query}"
 
     return made

@@ -1,10 +1,7 @@
-"""Following a channel straight from a store: what it points at is what runs, prepared first, whole, and reported."""
+"""Following a channel, straight or at a server: what it points at is what runs, prepared first, and is reported."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ from herz.release.content import LayerText
 from herz.release.report import Status
 from herz.sources.base import Prepare
 from herz.sources.urls import source_for
-from herz.store.plane import content_key, graph_key, report_key
+from herz.store.plane import content_key, graph_key
 
 BASE = "pool:\n  size: 1\nname: pay\n"
 
@@ -54,7 +51,7 @@ async def test_what_the_channel_points_at_runs_and_is_reported(plane: Any, url: 
     ref = await plane.publish(BASE)
     async with herz_of(url(**{"label.zone": "eu"}), HERZ_PATCH_ID="p7", HERZ_LABELS="zone=us, container=main") as herz:
         assert herz.get(Pool).size == 1
-        assert herz.snapshot.locate("pool.size") == "pay/default:tenant@1:2"
+        assert herz.snapshot.locate("pool.size") == f"{plane.app}/default:tenant@1:2"
         report = await plane.reported(lambda report: report.status is Status.APPLIED)
         assert (report.config_version, report.digest, report.fingerprint) == (1, ref.digest, ref.fingerprint)
         assert (report.instance, report.patch_id, report.labels) == ("one", "p7", {"zone": "eu", "container": "main"})
@@ -63,8 +60,7 @@ async def test_what_the_channel_points_at_runs_and_is_reported(plane: Any, url: 
         new = await plane.publish("pool:\n  size: 2\nname: pay\n")
         report = await plane.reported(lambda report: report.config_version == 2)
         assert (herz.get(Pool).size, report.status, report.fingerprint) == (2, Status.APPLIED, new.fingerprint)
-        assert herz.snapshot.locate("name") == "pay/default:tenant@2:3"
-    assert await plane.report() is None  # it said good-bye
+        assert herz.snapshot.locate("name") == f"{plane.app}/default:tenant@2:3"
 
 
 async def test_without_any_release_it_waits_with_an_empty_document(plane: Any, url: Any, soon: Any) -> None:
@@ -124,10 +120,11 @@ async def test_a_release_that_cannot_run_is_reported_and_a_rollback_mends_it(
         await plane.publish(bad)
         report = await plane.reported(lambda report: report.status is Status.FAILED)
         assert (report.config_version, report.fingerprint, bool(report.error)) == (1, one.fingerprint, True)
+        assert report.target == 2
         assert (herz.get(Pool).size, herz.freshness) == (1, "REFUSED")
         await plane.point(one)
         report = await plane.reported(lambda report: report.status is Status.APPLIED)
-        assert (report.config_version, report.error) == (1, None)
+        assert (report.config_version, report.target, report.error) == (1, 1, None)
         await soon(lambda: herz.freshness == "CURRENT")
 
 
@@ -182,7 +179,7 @@ async def test_the_same_content_released_anew_is_another_version_and_no_change(p
         await plane.publish(BASE)
         report = await plane.reported(lambda report: report.config_version == 2)
         assert report.status is Status.APPLIED
-        assert herz.snapshot.locate("pool.size") == "pay/default:tenant@2:2"
+        assert herz.snapshot.locate("pool.size") == f"{plane.app}/default:tenant@2:2"
         assert (heard, Built.made) == ([], [1])
 
 
@@ -190,7 +187,7 @@ async def test_layers_are_merged_in_their_order_and_may_come_and_go(plane: Any, 
     await plane.publish(BASE, "pool:\n  size: 5\n")
     async with herz_of(url()) as herz:
         assert herz.get(Pool).size == 5
-        assert "pay/default:policy@1:2" in str(herz.snapshot.explain("pool.size"))
+        assert f"{plane.app}/default:policy@1:2" in str(herz.snapshot.explain("pool.size"))
         ref = await plane.publish(BASE, LayerText(name="policy", text='{"pool": {"size": 6}}', format="json"))
         report = await plane.reported(lambda report: report.config_version == 2)
         assert (herz.get(Pool).size, report.fingerprint) == (6, ref.fingerprint)
@@ -214,10 +211,11 @@ async def test_a_channel_that_points_at_nothing_any_more_looks_like_an_accident(
         assert herz.get(Pool).size == 9
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "etcd"])  # a server does not tell what it cannot read itself
 async def test_a_damaged_content_is_refused_and_the_last_good_one_stays(plane: Any, url: Any, soon: Any) -> None:
     await plane.publish(BASE)
     async with herz_of(url()) as herz:
-        two = await plane.release(BASE.replace("1", "2"))
+        two = await plane.release(BASE.replace("1", "77"))
         await plane.store.put(content_key(two.digest), b'{"layers":[]}')
         await plane.point(two)
         report = await plane.reported(lambda report: report.status is Status.FAILED)
@@ -241,7 +239,7 @@ async def items_of(source: Any, revision: int, count: int) -> list[Any]:
 async def test_one_changed_key_among_many_is_a_batch_of_one_event_and_little_is_decoded(
     plane: Any, url: Any, monkeypatch: Any
 ) -> None:
-    lines = [f"k{n:05d}: {{a: {n}, b: x}}\n" for n in range(50_000)]
+    lines = [f"k{n:05d}: {{a: {n}, b: x}}\n" for n in range(20_000)]
     one = await plane.publish("".join(lines))
     source: Any = source_for(url())
     document = await source.read()
@@ -264,61 +262,8 @@ async def test_one_changed_key_among_many_is_a_batch_of_one_event_and_little_is_
     batch = next(item for item in found if isinstance(item, Batch))
     assert [(event.path, event.before, event.after) for event in batch.events] == [(("k00777", "b"), "x", "y")]
     assert batch.document.parts == prepare.document.parts
-    assert sum(sizes) < 100_000 < len("".join(lines))
+    assert sum(sizes) < 50_000 < len("".join(lines))
     await source.close()
-
-
-CHILD = """
-import sys, time
-from herz import Herz
-with Herz(sys.argv[1], environment={}) as herz:
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.slow
-async def test_the_report_of_a_killed_process_goes_with_its_lease(plane: Any, url: Any, soon: Any) -> None:
-    await plane.publish(BASE)
-    with subprocess.Popen([sys.executable, "-c", CHILD, url()], stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
-        await plane.reported(lambda report: True)
-        os.kill(process.pid, signal.SIGKILL)
-    gone = False
-    while not gone:  # ended by the test's own time limit
-        await plane.store.put("/tick", b"")  # the embedded store sweeps with each write
-        gone = await plane.report() is None
-
-
-async def test_a_lost_lease_is_granted_anew_and_the_report_written_again(
-    plane: Any, url: Any, monkeypatch: Any
-) -> None:
-    await plane.publish(BASE)
-    monkeypatch.setattr("herz.sources.released_store.TTL_S", 0.3)
-    async with herz_of(url()):
-        await plane.reported(lambda report: True)
-        entry = await plane.store.get(report_key("pay", "default", "one"))
-        await plane.store.revoke(entry.lease)
-        await plane.reported(lambda report: True)
-        again = await plane.store.get(report_key("pay", "default", "one"))
-        assert again.lease != entry.lease
-        await plane.store.delete(report_key("pay", "default", "one"))
-        await plane.reported(lambda report: True)
-
-
-async def test_a_second_process_of_one_name_is_told_and_reports_once_the_name_is_free(
-    plane: Any, url: Any, soon: Any
-) -> None:
-    await plane.publish(BASE)
-    other = herz_of(url(), HERZ_LABELS="who=second")
-    async with herz_of(url(), HERZ_LABELS="who=first"):
-        await plane.reported(lambda report: report.labels == {"who": "first"})
-        async with other:
-            await soon(lambda: any("another process reports as one" in one.what for one in other.health().warnings))
-            assert other.get(Pool).size == 1
-            assert (await plane.report()).labels == {"who": "first"}
-            # the first one ends, and its name is free
-            await plane.store.delete(report_key("pay", "default", "one"))
-            await plane.reported(lambda report: report.labels == {"who": "second"})
 
 
 async def test_the_graph_of_objects_is_left_once_at_its_address(plane: Any, url: Any, soon: Any) -> None:

@@ -113,6 +113,7 @@ class Reporting:
             None if standing is None else standing.error,
             feed.rehearsal,
             feed.dry,
+            None if feed.refused is None else feed.refused.document,
             self._kind_of,
         )
 

@@ -168,7 +168,8 @@ class Running(NamedTuple):
     `document` is the source's that is in force, `fingerprint` covers it alone (its parts merged), as a release
     fingerprint does; `snapshot` is everything in force. `error` says why something newer is not in force; `applying`
     that something newer is being put in force. `rehearsal` is the last `Prepare` that stands, `dry` the last one that
-    was not to be kept. `kind_of` is what the program's models say of a key.
+    was not to be kept. `refused` is the document that `error` is about, where one was
+    handed on. `kind_of` is what the program's models say of a key.
     """
 
     document: Document
@@ -178,6 +179,7 @@ class Running(NamedTuple):
     error: HerzError | None = None
     rehearsal: Rehearsal | None = None
     dry: Rehearsal | None = None
+    refused: Document | None = None
     kind_of: Callable[[Path], Kind | None] = _unknown_kind
 
 

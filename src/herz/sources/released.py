@@ -24,7 +24,7 @@ from herz.sources.base import Failed, Item, Prepare, Rehearsal, Running, Standin
 from herz.sources.released_content import NOTHING, Library, Released, step
 from herz.sources.released_link import Alive, Asked, Link, Told
 from herz.sources.released_post import Postbox
-from herz.sources.released_report import Overrides, Said, error_text, explained, graph_of, rehearsed, report_of
+from herz.sources.released_report import Failures, Overrides, Said, explained, graph_of, rehearsed, report_of
 from herz.sources.released_url import Address
 from herz.store.base import Store
 
@@ -77,7 +77,7 @@ class ReleasedSource:
         self._accepting = False
         self._builds: list[_Build] = []
         self._answered: set[str] = set()
-        self._overrides = Overrides()
+        self._overrides, self._failures = Overrides(), Failures()
         self._running: Callable[[], Running] | None = None
         self._graph: Callable[[], Mapping[str, Any]] = dict
         self._post: Postbox | None = None
@@ -233,10 +233,8 @@ class ReleasedSource:
         return Prepare(self._revision, document, True, events, part)
 
     async def rescan(self) -> Revision:
-        """The revision of the store now; the watch hands on everything up to it."""
-        _, told = await self._link.read()
-        same = told.pointer == self._told.pointer and told.cohort == self._told.cohort
-        return self._revision if same else told.revision
+        """Look now. Where something else is found than was handed on, it comes with a later revision."""
+        return self._revision + await self._link.differs(self._told)
 
     async def standing(self, after: Revision) -> Standing:
         """Whether the store tells the same story up to `after`."""
@@ -256,7 +254,7 @@ class ReleasedSource:
             self._process, self._started, self._answered = os.getpid(), self._now(), set()
         self._running, self._graph = running, graph
         self._post = Postbox(self._link, self._report)
-        self._link.again = self._post.moved
+        self._link.again = self._post.again
         self._posting = asyncio.get_running_loop().create_task(self._post.run(), name=f"herz reports {self.origin}")
 
     def moved(self) -> None:
@@ -267,7 +265,7 @@ class ReleasedSource:
             for build in [build for build in self._builds if dry is not None and dry.document is build.document]:
                 self._builds.remove(build)
                 assert dry is not None  # noqa: S101  nothing is chosen without
-                self._answer(build.ask, rehearsed(build.ref, dry), dry.rebuilt)
+                self._answer(build.ask, self._outcome(build.ref, dry), dry.rebuilt)
 
     def _moved(self) -> None:
         if self._post is not None:
@@ -280,7 +278,13 @@ class ReleasedSource:
         address, graph = graph_of(self._graph())
         said = Said(self.address, self.address.identity.instance, self._told, self._now(), self._started, address)
         overrides = self._overrides.of(running, running.kind_of)
-        return report_of(running, said, self._library, overrides, self._rehearsed(running.rehearsal)), address, graph
+        prepared = self._rehearsed(running.rehearsal)
+        return report_of(running, said, self._library, overrides, prepared, self._failures), address, graph
+
+    def _outcome(self, ref: ReleaseRef, rehearsal: Rehearsal) -> Rehearsed:
+        assert self._running is not None  # noqa: S101  nothing is told before
+        error = self._failures.text(rehearsal.error, self._running().snapshot, rehearsal.document)
+        return rehearsed(ref, rehearsal, error)
 
     def _rehearsed(self, rehearsal: Rehearsal | None) -> Rehearsed | None:
         """The outcome of what stands prepared, when it is known."""
@@ -288,10 +292,10 @@ class ReleasedSource:
         if prepared is None:
             return None
         if prepared.error is not None:
-            return rehearsed(prepared.ref, Rehearsal(self._document, error=prepared.error))
+            return self._outcome(prepared.ref, Rehearsal(self._document, error=prepared.error))
         if rehearsal is None or prepared.released is None or rehearsal.document.parts != prepared.released.parts:
             return None
-        return rehearsed(prepared.ref, rehearsal)
+        return self._outcome(prepared.ref, rehearsal)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -309,7 +313,7 @@ class ReleasedSource:
         try:
             released = await self._decoded(ref, self._revision, ask.digest.removeprefix("sha256:")[:12])
         except (ConfigurationError, HistoryBroken) as error:
-            self._answer(ask, Rehearsed(number=0, digest=ask.digest, fingerprint="", error=error_text(error)))
+            self._answer(ask, self._outcome(ref, Rehearsal(self._document, error=error)))
             return None
         document = released.document(self.origin, self._revision)
         self._builds.append(_Build(ask, ref, document))

@@ -49,9 +49,9 @@ class Contents:
         self._held: OrderedDict[str, Content] = OrderedDict()
 
     @property
-    def newest(self) -> str | None:
-        """The digest used last."""
-        return next(reversed(self._held), None)
+    def digests(self) -> tuple[str, ...]:
+        """What is held, the one used last first."""
+        return tuple(reversed(self._held))
 
     def get(self, digest: str) -> Content | None:
         """The content, if it is held."""
@@ -101,6 +101,9 @@ class Link(Protocol):
 
     async def standing(self, identity: str, after: Revision) -> Standing:
         """Where the store stands, for a follower that has `after` of the store `identity`."""
+
+    async def differs(self, told: Told) -> bool:
+        """Whether a look now finds something else than was `told`, which is going to be told."""
 
     async def fetch(self, digest: str) -> Content:
         """A content, proved by its digest. `HistoryBroken` when it is damaged."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from herz.errors import Conflict, HerzError, NotRunning
+from herz.errors import Conflict, HerzError, NotRunning, SourceUnavailable
 from herz.release.report import Answer, Graph, Report
 from herz.sources.released_link import Link
 
@@ -49,12 +49,18 @@ class Postbox:
         self._sleep, self._chance = sleep, chance
         self._dirty = asyncio.Event()
         self._dirty.set()
+        self._hurried = asyncio.Event()
         self._answers: deque[Answer] = deque(maxlen=ANSWERS)
         self._answering = asyncio.Event()
         self._graphs: set[str] = set()
 
     def moved(self) -> None:
         """What runs may be another than before."""
+        self._dirty.set()
+
+    def again(self) -> None:
+        """What was sent may be gone, and is taken again now."""
+        self._hurried.set()
         self._dirty.set()
 
     def answer(self, answer: Answer) -> None:
@@ -74,7 +80,7 @@ class Postbox:
         failures = 0
         while True:
             await self._dirty.wait()
-            await self._sleep(QUIET_S if not failures else self._delay_s(failures))
+            await self._pause(failures)
             self._dirty.clear()
             try:
                 report, digest, graph = self._report()
@@ -92,13 +98,28 @@ class Postbox:
             except Exception:
                 logger.exception("a report could not be made; the next change makes another")
 
+    async def _pause(self, failures: int) -> None:
+        """Let changes gather, or the place recover."""
+        if failures and not self._hurried.is_set():
+            waits = {
+                asyncio.ensure_future(self._sleep(self._delay_s(failures))),
+                asyncio.ensure_future(self._hurried.wait()),
+            }
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        self._hurried.clear()
+        await self._sleep(QUIET_S)
+
     def _delay_s(self, failures: int) -> float:
         return min(LONGEST_S, FIRST_S * 2.0 ** min(failures - 1, 16)) * (1 - self._chance() / 2)
 
     def _told(self, error: HerzError) -> None:
         text = str(error) if isinstance(error, Conflict) else f"what runs here cannot be reported: {error}"
         if text != self.notice:
-            logger.warning("%s", text)
+            logger.log(logging.INFO if isinstance(error, SourceUnavailable) else logging.WARNING, "%s", text)
         self.notice = text
 
     async def _send_answers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -21,7 +22,7 @@ from herz.release.channel import ReleaseRef
 from herz.release.record import encode
 from herz.release.report import Explained, Graph, Override, Rehearsed, Report, Status
 from herz.sources.base import Rehearsal, Running
-from herz.sources.released_content import Library
+from herz.sources.released_content import NOTHING, Library
 from herz.sources.released_link import Told
 from herz.sources.released_url import Address
 
@@ -31,6 +32,8 @@ TEXT: Final = 512
 """characters of a value in it,"""
 ERROR: Final = 2_000
 """and of an error."""
+SHORTEST: Final = 4
+"""Characters below which a secret is too common a text to be searched for."""
 _NUMBER: Final = re.compile(r"@(\d+)$")
 
 
@@ -166,34 +169,81 @@ class Said(NamedTuple):
     graph: str | None
 
 
-def rehearsed(ref: ReleaseRef, rehearsal: Rehearsal) -> Rehearsed:
-    """How building `ref` went."""
+def rehearsed(ref: ReleaseRef, rehearsal: Rehearsal, error: str | None) -> Rehearsed:
+    """How building `ref` went; `error` is why it failed, as it may be told."""
     return Rehearsed(
         number=ref.number,
         digest=ref.digest,
         fingerprint=rehearsal.fingerprint,
         unbuilt=rehearsal.unbuilt,
-        error=None if rehearsal.error is None else error_text(rehearsal.error),
+        error=error,
     )
 
 
-def error_text(error: Exception) -> str:
-    """Why something failed, cut to what fits a report."""
-    found = str(error)
-    return found if len(found) <= ERROR else f"{found[:ERROR]}…"
+class Failures:
+    """Why something failed, as text that holds none of the secrets there are: what a factory raises may hold any.
+
+    Errors stand for a while, and are told again with each report; the texts told last are kept.
+    """
+
+    def __init__(self) -> None:
+        self._told: deque[tuple[Exception, str]] = deque(maxlen=4)
+
+    def text(self, error: Exception | None, snapshot: Snapshot, document: Document | None) -> str | None:
+        """`error` without the secrets in force and those of `document`, cut to what fits a report."""
+        if error is None:
+            return None
+        for known, told in self._told:
+            if known is error:
+                return told
+        found = str(error)
+        for secret in sorted(_secrets(snapshot, document), key=len, reverse=True):
+            found = found.replace(secret, MASK)
+        found = found if len(found) <= ERROR else f"{found[:ERROR]}…"
+        self._told.append((error, found))
+        return found
+
+
+def _secrets(snapshot: Snapshot, document: Document | None) -> set[str]:
+    """The texts that must not be told, of those that are long enough to be looked for."""
+    composed = snapshot.composed
+    found: set[str] = set()
+    for path, value in leaves(composed.tree):
+        _gather(composed.hidden(path, value), found)
+    for part in () if document is None else document.parts or (document,):
+        for path, value in leaves(part.tree):
+            _gather(composed.secrets.hidden(path, value), found)
+    return {secret for secret in found if len(secret) >= SHORTEST}
+
+
+def _gather(value: Any, found: set[str]) -> None:
+    if isinstance(value, Secret):
+        found.add(value.reveal())
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _gather(inner, found)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            _gather(inner, found)
 
 
 def report_of(
-    running: Running, said: Said, library: Library, overrides: Sequence[Override], prepared: Rehearsed | None
+    running: Running,
+    said: Said,
+    library: Library,
+    overrides: Sequence[Override],
+    prepared: Rehearsed | None,
+    failures: Failures,
 ) -> Report:
     """The report of what runs: `FAILED` where something newer was refused, `APPLYING` until it runs what it is told."""
     released = library.of(running.document)
     ref = None if released is None else released.ref
     wanted = said.told.pointer.release
-    if running.error is not None:
+    error = running.error if _concerns(running, wanted, library) else None
+    if error is not None:
         status = Status.FAILED
-    elif (wanted is None) == (ref is None) and (wanted is None or ref is None or _one(wanted, ref)):
-        status = Status.APPLIED if wanted is not None or released is not None else Status.APPLYING
+    elif (wanted is None and released is NOTHING) or (wanted is not None and ref is not None and _one(wanted, ref)):
+        status = Status.APPLIED
     else:
         status = Status.APPLYING
     return Report(
@@ -208,14 +258,21 @@ def report_of(
         fingerprint=running.fingerprint or None,
         effective=running.snapshot.fingerprint,
         generation=running.snapshot.generation,
-        error=None if running.error is None else error_text(running.error),
+        error=failures.text(error, running.snapshot, running.refused),
         labels=dict(said.address.identity.labels),
         overrides=tuple(overrides),
         rehearsed=prepared,
         cohort=said.told.cohort,
         graph=said.graph,
+        target=None if wanted is None else wanted.number,
         started=said.started,
     )
+
+
+def _concerns(running: Running, wanted: ReleaseRef | None, library: Library) -> bool:
+    """Whether what was refused is what is wanted now, and not what was wanted before."""
+    refused = None if running.refused is None else library.of(running.refused)
+    return refused is None or refused.ref is None or wanted is None or _one(wanted, refused.ref)
 
 
 def _one(wanted: ReleaseRef, ref: ReleaseRef) -> bool:

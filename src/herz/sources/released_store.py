@@ -197,6 +197,11 @@ class StoreLink:
             return Standing(status.identity, revision, False, f"{ours}, and {there}")
         return Standing(status.identity, revision, True)
 
+    async def differs(self, told: Told) -> bool:
+        """Whether a look now finds something else than was told."""
+        now = self._told(await self._read())
+        return (now.pointer, now.cohort) != (told.pointer, told.cohort)
+
     # --- contents -------------------------------------------------------------------------------
 
     async def fetch(self, digest: str) -> Content:
