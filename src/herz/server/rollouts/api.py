@@ -114,11 +114,9 @@ async def rollout_events(
     rollout: Id,
 ) -> Stream:
     """Lines of JSON: `{"type": "rollout", "rollout": {…}}` for how it stands, then for each change; at last `end`."""
-    book = plane.of(Book)
-    begun = await book.find(app, namespace, rollout)
+    begun = await plane.of(Book).find(app, namespace, rollout)
     lines = events(
         plane.store,
-        book,
         app,
         namespace,
         begun,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
 from herz.errors import HerzError
 from herz.server.problems import body_of
-from herz.server.rollouts.book import Book, Stored, stored
+from herz.server.rollouts.book import Stored, stored
 from herz.store.base import EventType, Store
 from herz.store.plane import rollout_key
 
@@ -21,7 +20,6 @@ ALIVE_S: Final = 10.0
 
 async def events(
     store: Store,
-    book: Book,
     app: str,
     namespace: str,
     begun: Stored,
@@ -38,31 +36,31 @@ async def events(
         yield _line("end")
         return
     changes = _changes(store, rollout_key(app, namespace, begun.value.id), begun.revision)
-    pulled: asyncio.Task[Stored] | None = None
+    pulled = asyncio.ensure_future(anext(changes))
     ended = asyncio.create_task(closing.wait())
     try:
-        async with aclosing(changes):
-            while True:
-                pulled = pulled or asyncio.ensure_future(anext(changes))
-                await asyncio.wait({pulled, ended}, timeout=ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
-                if ended.done():
-                    yield _line("end", problem={"kind": "closing", "what": "the server stops; ask another one"})
-                    return
-                if not pulled.done():
-                    await check()
-                    yield _line("alive")
-                    continue
-                found, pulled = pulled.result(), None
-                yield _line("rollout", revision=found.revision, rollout=found.value)
-                if found.value.over:
-                    yield _line("end")
-                    return
+        while True:
+            await asyncio.wait({pulled, ended}, timeout=ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                yield _line("end", problem={"kind": "closing", "what": "the server stops; ask another one"})
+                return
+            if not pulled.done():
+                await check()
+                yield _line("alive")
+                continue
+            found = pulled.result()
+            yield _line("rollout", revision=found.revision, rollout=found.value)
+            if found.value.over:
+                yield _line("end")
+                return
+            pulled = asyncio.ensure_future(anext(changes))
     except HerzError as error:
         yield _line("end", problem=body_of(error)[0])
     finally:
-        for task in (pulled, ended):
-            if task is not None:
-                task.cancel()
+        pulled.cancel()
+        ended.cancel()
+        await asyncio.wait({pulled, ended})  # a generator that is still at work cannot be closed
+        await changes.aclose()
 
 
 async def _changes(store: Store, key: str, after: int) -> AsyncGenerator[Stored, None]:

@@ -11,15 +11,15 @@ from herz.model.tree import differences, leaves, thaw
 from herz.release.channel import ReleaseRef
 from herz.release.report import Explained
 from herz.server.contents import Contents
-from herz.server.reading import SECRETS, Reading, reading_of
+from herz.server.reading import SECRETS, Reading, Readings
 from herz.sources.released_report import text
 
 
 class References:
     """Reads releases from the store's contents."""
 
-    def __init__(self, contents: Contents) -> None:
-        self._contents = contents
+    def __init__(self, contents: Contents, readings: Readings) -> None:
+        self._contents, self._readings = contents, readings
 
     async def explained(
         self, app: str, namespace: str, release: ReleaseRef, others: Collection[str], most: int
@@ -29,7 +29,7 @@ class References:
         Values as text, secrets masked; a value with a reference (`${…}`) is left out, for it means something else at
         each instance.
         """
-        reading = await reading_of(await self._contents.read(release.digest))
+        reading = await self._readings.of(await self._contents.read(release.digest))
         found: dict[str, Explained] = {}
         paths = [path for digest in sorted(others) for path in await self._differing(reading, digest)]
         for path, value in self._all(reading, paths):
@@ -45,7 +45,7 @@ class References:
 
     async def _differing(self, reading: Reading, digest: str) -> list[Path]:
         try:
-            other = await reading_of(await self._contents.read(digest))
+            other = await self._readings.of(await self._contents.read(digest))
         except HerzError:
             return []  # a content that this store never had
         return [path for path, _, _ in differences(other.tree, reading.tree)]

@@ -69,9 +69,8 @@ class Rollouts:
         self._deployer = Deployer(settings.deployers, self._outbound)
         hub = plane.of(Hub)
         book = plane.offer(Book(plane.store, plane.audit, plane.clock))
-        verifier = Verifier(
-            plane.store, plane.of(Asking), References(plane.contents), plane.clock, plane.of(Metrics).verified
-        )
+        references = References(plane.contents, plane.desk.readings)
+        verifier = Verifier(plane.store, plane.of(Asking), references, plane.clock, plane.of(Metrics).verified)
         proofs = plane.offer(Proofs(hub, book, verifier))
         plane.offer(Gates(book, proofs))
         self.driver = Driver(
