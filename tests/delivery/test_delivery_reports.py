@@ -1,0 +1,229 @@
+"""Reports: taken from whom they are about, kept as long as the instance is connected, seen by every server."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from herz.release.record import decode
+from herz.server.registered import Registered, skew_s
+from herz.store.plane import report_key
+
+KEY = report_key("pay", "default", "i1")
+
+
+async def reported(server, http, name="i1"):
+    async with http.get(f"{server.url}/api/v1/apps/pay/namespaces/default/instances/{name}") as said:
+        return await said.json() if said.status == 200 else None
+
+
+async def test_a_report_is_seen_by_everybody(open_store, serving, follow, eventually, http):
+    async with serving(open_store()) as server, serving(open_store()) as other:
+        client = follow(server, "i1")
+        await eventually(lambda: client.of("state"))
+        assert await client.say(config_version=7, labels={"zone": "eu"}) == 204
+        for one in (server, other):
+            await eventually(lambda one=one: "i1" in one.hub.namespace("pay", "default").reports)
+            found = await reported(one, http)
+            assert (found["config_version"], found["labels"]) == (7, {"zone": "eu"})
+
+
+async def test_a_report_hangs_on_the_servers_lease(open_store, serving, follow, eventually):
+    store = open_store()
+    async with serving(store) as server:
+        client = follow(server, "i1")
+        await eventually(lambda: client.of("state"))
+        await client.say()
+        await eventually(lambda: "i1" in server.hub.namespace("pay", "default").reports)
+        assert (await store.get(KEY)).lease == server.fleet.lease.current
+
+
+@pytest.mark.parametrize("session", ["", "0" * 32, "of another"])
+async def test_a_report_without_the_streams_own_session_is_refused(sqlite, serving, follow, eventually, session):
+    store = sqlite()
+    async with serving(store) as server:
+        client, other = follow(server, "i1"), follow(server, "i2")
+        await eventually(lambda: client.of("state") and other.of("state"))
+        assert await client.say(other.session if session == "of another" else session) == 409
+        assert await store.get(KEY) is None
+    await store.close()
+
+
+async def test_an_old_stream_of_a_restarted_instance_reports_no_more(sqlite, serving, follow, eventually):
+    store = sqlite()
+    async with serving(store) as server:
+        before = follow(server, "i1")
+        await eventually(lambda: before.of("state"))
+        after = follow(server, "i1")
+        await eventually(lambda: after.of("state"))
+        assert await before.say() == 409
+        assert await after.say() == 204
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instance": "i2"},
+        {"app": "book"},
+        {"namespace": "eu"},
+        {"time": "2026-01-01T00:00:00"},
+        {"error": "x" * 5000},
+        {"status": "DANCING"},
+        {"labels": {"a": 1}},
+        {"generation": "many"},
+    ],
+)
+async def test_a_report_that_is_none_is_refused(sqlite, serving, follow, eventually, changes):
+    store = sqlite()
+    async with serving(store) as server:
+        client = follow(server, "i1")
+        await eventually(lambda: client.of("state"))
+        assert await client.say(**changes) in (400, 422)
+        assert await store.get(KEY) is None
+    await store.close()
+
+
+async def test_the_server_notes_its_own_time_beside_a_clock_that_is_wrong(sqlite, serving, follow, eventually):
+    store = sqlite()
+    async with serving(store) as server:
+        client = follow(server, "i1")
+        await eventually(lambda: client.of("state"))
+        ahead = datetime.now(UTC) + timedelta(days=3)
+        assert await client.say(time=ahead.isoformat()) == 204
+        await eventually(lambda: "i1" in server.hub.namespace("pay", "default").reports)
+        found = decode((await store.get(KEY)).value, Registered, KEY)
+        assert skew_s(found) == pytest.approx(3 * 86400, abs=60)
+        assert found.server == server.delivery.shown.server
+    await store.close()
+
+
+async def test_a_report_outlives_its_connection_by_its_time_and_no_longer(open_store, serving, follow, eventually):
+    store = open_store()
+    async with serving(store, ttl_s=2.0) as server:
+        client = follow(server, "i1")
+        await eventually(lambda: client.of("state"))
+        await client.say()
+        await eventually(lambda: "i1" in server.hub.namespace("pay", "default").reports)
+        left_at = asyncio.get_running_loop().time()
+        await client.stop()
+        await eventually(lambda: "i1" not in server.hub.namespace("pay", "default").reports)
+        assert asyncio.get_running_loop().time() - left_at > 1.5
+
+
+async def test_an_instance_that_comes_back_in_time_keeps_its_report(sqlite, serving, follow, eventually):
+    store = sqlite()
+    async with serving(store, ttl_s=0.5) as server:
+        client = follow(server, "i1")
+        await eventually(lambda: client.of("state"))
+        await client.say()
+        await eventually(lambda: "i1" in server.hub.namespace("pay", "default").reports)
+        revision = (await store.get(KEY)).create_revision
+        await client.stop()
+        await eventually(lambda: server.delivery.connected == 0)
+        back, other = follow(server, "i1"), follow(server, "i2")
+        await eventually(lambda: back.of("state") and other.of("state"))
+        await other.say()
+        await eventually(lambda: "i2" in server.hub.namespace("pay", "default").reports)
+        await other.stop()
+        await eventually(lambda: "i2" not in server.hub.namespace("pay", "default").reports)  # its time is over, later
+        assert (await store.get(KEY)).create_revision == revision
+    await store.close()
+
+
+async def test_an_instance_that_went_to_another_server_is_not_deleted_by_the_first(
+    open_store, serving, follow, eventually
+):
+    store = open_store()
+    async with serving(open_store(), ttl_s=2.0) as first, serving(open_store(), ttl_s=30.0) as second:
+        client, stays = follow(first, "i1"), follow(first, "i2")
+        await eventually(lambda: client.of("state") and stays.of("state"))
+        await client.say()
+        await stays.say()
+        await eventually(lambda: len(second.hub.namespace("pay", "default").reports) == 2)
+        await client.stop()
+        moved = follow(second, "i1")
+        await eventually(lambda: moved.of("state"))
+        assert await moved.say(config_version=9) == 204
+        await eventually(lambda: first.hub.namespace("pay", "default").reports["i1"].value.config_version == 9)
+        await stays.stop()
+        await eventually(lambda: "i2" not in first.hub.namespace("pay", "default").reports)  # later than i1's time
+        assert (await store.get(KEY)).lease == second.fleet.lease.current
+
+
+async def test_reports_are_written_again_when_the_lease_was_lost(open_store, serving, follow, eventually):
+    store = open_store()
+    async with serving(store) as server:
+        clients = [follow(server, f"i{number}") for number in range(20)]
+        await eventually(lambda: all(client.of("state") for client in clients))
+        for client in clients:
+            assert await client.say() == 204
+        await eventually(lambda: len(server.hub.namespace("pay", "default").reports) == 20)
+        old = server.fleet.lease.current
+        await store.revoke(old)
+        await eventually(lambda: server.fleet.lease.current not in (None, old))
+        await eventually(
+            lambda: (
+                len(reports := server.hub.namespace("pay", "default").reports) == 20
+                and all(one.lease == server.fleet.lease.current for one in reports.values())
+            )
+        )
+
+
+async def test_reports_that_come_together_are_written_together(open_store, serving, follow, eventually):
+    store = open_store()
+    async with serving(store) as server:
+        clients = [follow(server, f"i{number}") for number in range(100)]
+        await eventually(lambda: all(client.of("state") for client in clients))
+        before = server.delivery.counts.batches
+        assert set(await asyncio.gather(*(client.say() for client in clients))) == {204}
+        await eventually(lambda: len(server.hub.namespace("pay", "default").reports) == 100)
+        assert server.delivery.counts.batches - before < 50
+
+
+async def test_instances_are_found_by_what_they_are(sqlite, serving, follow, eventually, http, publisher):
+    store = sqlite()
+    async with serving(store) as server:
+        publish = publisher(store)
+        ref = await publish.release("a: 1\n")
+        await publish.assign("b", "i2")
+        clients = [follow(server, f"i{number}") for number in range(4)]
+        await eventually(lambda: all(client.running == 1 for client in clients))
+        good = {"config_version": 1, "fingerprint": ref.fingerprint}
+        await clients[0].say(**good, labels={"zone": "eu"})
+        await clients[1].say(**good, labels={"zone": "us"}, patch_id="p1")
+        await clients[2].say(**good)
+        await clients[3].say(config_version=1, status="FAILED", error="<script>alert(1)</script>")
+        await eventually(lambda: len(server.hub.namespace("pay", "default").reports) == 4)
+
+        async def names(query):
+            async with http.get(f"{server.url}/api/v1/apps/pay/namespaces/default/instances?{query}") as said:
+                assert said.status == 200, await said.text()
+                return [one["instance"] for one in await said.json()]
+
+        assert await names("") == ["i0", "i1", "i2", "i3"]
+        assert await names("label=zone%3Deu") == ["i0"]
+        assert await names("patch_id=p1") == ["i1"]
+        assert await names("cohort=b") == ["i2"]
+        assert await names("status=FAILED") == ["i3"]
+        assert await names("differs=true") == ["i3"]
+        assert await names("differs=false&release=1") == ["i0", "i1", "i2"]
+        assert await names("after=i1&limit=1") == ["i2"]
+    await store.close()
+
+
+async def test_a_graph_is_kept_once_under_what_it_says(sqlite, serving, http):
+    from herz.release.report import Graph
+    from herz.server.fleet import digest_of
+
+    store = sqlite()
+    async with serving(store) as server:
+        body = {"properties": {"Config": "db"}, "objects": {"Pool": ["Config"]}}
+        digest = digest_of(Graph(properties={"Config": "db"}, objects={"Pool": ("Config",)}))
+        for address, status in ((digest, 204), (digest, 204), (f"sha256:{'0' * 64}", 400)):
+            async with http.put(f"{server.url}/api/v1/graphs/{address}", json=body) as said:
+                assert said.status == status, await said.text()
+        assert (await store.get(f"/herz/graphs/{digest.removeprefix('sha256:')}")).version == 1
+    await store.close()
