@@ -22,6 +22,12 @@ def test_https_and_this_machine_are_permitted(url):
     assert permitted(url, "a check") == url
 
 
+@pytest.mark.parametrize("url", ["https://a/\r\nX: y", "https://a/ b", "https://a/\tb", "https://a\n"])
+def test_an_address_cannot_smuggle_a_header(url):
+    with pytest.raises(UsageError, match="white space"):
+        permitted(url, "a check")
+
+
 def test_an_address_is_shown_without_what_may_be_secret():
     assert shown("https://u:p@hooks.example.com:1/T0K3N?x=s3cret#f") == "https://hooks.example.com:1/…"
     assert shown("https://example.com?token=s3cret") == "https://example.com/…"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import aiohttp
+from yarl import URL
 
 from herz.errors import SourceUnavailable, UsageError
 from herz.tls.address import addresses
@@ -45,6 +46,8 @@ def shown(url: str) -> str:
 
 def permitted(url: str, what: str) -> str:
     """`url` itself; `UsageError` unless it is https, or http to this machine."""
+    if any(character <= " " or character == "\x7f" for character in url):
+        raise UsageError(f"{what}: an address with white space in it", remedy="write what is special as %20 and so on")
     (address,) = addresses([url]) if url.startswith(("http://", "https://")) else (None,)
     if address is None or not address.host or not (address.secure or address.loopback):
         raise UsageError(
@@ -64,9 +67,9 @@ class Outbound:
         self._limit_s, self._context = limit_s, context
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, url: str, *, query: Mapping[str, str] | None = None, limit_s: float | None = None) -> Reply:
-        """Ask for `url`, with `query` behind it."""
-        return await self._request("GET", url, query=query, limit_s=limit_s)
+    async def get(self, url: str, *, limit_s: float | None = None) -> Reply:
+        """Ask for `url`."""
+        return await self._request("GET", url, limit_s=limit_s)
 
     async def post(
         self,
@@ -92,7 +95,6 @@ class Outbound:
         method: str,
         url: str,
         *,
-        query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         limit_s: float | None = None,
@@ -102,8 +104,7 @@ class Outbound:
         try:
             async with self._open().request(
                 method,
-                url,
-                params=query,
+                URL(url, encoded=url.isascii()),  # as it is: what was escaped stays so
                 data=body,
                 headers=headers,
                 allow_redirects=False,
