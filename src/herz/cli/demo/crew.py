@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
 from pathlib import Path
+from typing import Self
 
 from herz.cli.demo.process import Child, ChildFailed
 
 
 class Crew:
-    """The processes of the demo; each is stopped with the stack."""
+    """The processes of a demo; all of them are ended when `async with` is left, the first one last."""
 
-    def __init__(self, stack: AsyncExitStack, folder: Path) -> None:
-        self._stack, self._folder = stack, folder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._children: list[Child] = []
 
     async def start(self, name: str, *arguments: str, inside: str = ".") -> Child:
-        """The process, ready, in a folder of its own below the demo's."""
+        """The process, ready, in the demo's folder or in one below it. `ChildFailed` when it does not get ready."""
         folder = self._folder / inside
         folder.mkdir(exist_ok=True)
         child = await Child.start(name, *arguments, folder=folder)
         self._children.append(child)
-        self._stack.push_async_callback(child.stop)
         return child
 
     async def blame(self) -> None:
@@ -29,3 +29,10 @@ class Crew:
         for child in self._children:
             if await child.ended(within_s=0.05):
                 raise ChildFailed(f"the {child.name} ended unasked{child.said()}")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for some in (self._children[1:], self._children[:1]):  # the others need the first one
+            await asyncio.gather(*(child.stop() for child in some))

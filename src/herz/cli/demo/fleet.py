@@ -73,31 +73,35 @@ async def _play(screen: Screen, tally: FleetTally, *, pause_s: float) -> None:
 async def _perform(screen: Screen, tally: FleetTally, pause_s: float) -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="herz-demo-")))
-        crew = Crew(stack, folder)
+        crew = await stack.enter_async_context(Crew(folder))
         count = tally.instances
         screen.text(
-            f"Herz: releases to {count} running services, batch by batch, each batch proved whole.",
+            f"Herz: releases to {count} running services, each batch of them proved whole.",
             "",
-            f"Starting a control plane (`herz serve`), a bank, and {count} services as processes of their own …",
+            f"Starting a control plane (`herz serve`), a bank and {count} services, processes all …",
         )
-        plane, bank = await asyncio.gather(crew.start("control_plane"), crew.start("database", "--work-s", str(BANK_S)))
+        plane = await crew.start("control_plane")
+        bank = await crew.start("database", "--work-s", str(BANK_S))
         asked = await stack.enter_async_context(ControlPlane(plane.ready["url"], author="demo"))
         shop = asked.namespace("shop")
         await _first_release(shop, bank.ready["port"])
+        looking = asyncio.create_task(_look(shop, tally))
+        stack.callback(looking.cancel)
+        if screen.live:
+            screen.open()  # the table fills while they start
+        stack.callback(screen.close)
         services = await _services(crew, plane.ready["url"], count)
         load = await crew.start("fleet_load", "--rate", str(RATE), *(one.ready["address"] for one in services))
         screen.text(
-            f"Each serves {RATE:g} requests a second, pins each request, and builds four objects from the",
-            "release that its channel points at. Every answer carries two values of two objects:",
-            "mixed are those that met two releases within one request.",
+            "Each builds four objects from the release that its channel points at, serves",
+            f"{RATE:g} requests a second, and pins each. Every answer carries two values that",
+            "belong together, of two objects: mixed are those that met two releases.",
         )
         counting = asyncio.create_task(_count(load, tally))
-        looking = asyncio.create_task(_look(shop, tally))
-        for task in (counting, looking):
-            stack.callback(task.cancel)
+        stack.callback(counting.cancel)
         await _all_there(tally)
-        screen.open()
-        stack.callback(screen.close)
+        if not screen.live:
+            screen.open()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             free_port = taken.getsockname()[1]
         telling = asyncio.create_task(FleetStory(shop, screen, tally, free_port=free_port, pause_s=pause_s).play())

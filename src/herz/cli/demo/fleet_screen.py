@@ -23,8 +23,8 @@ class FleetScreen(LiveScreen):
     """A panel with every instance and the release that it runs; the narration scrolls above it. Needs rich."""
 
     def __init__(self, tally: CountedFleet, stream: TextIO) -> None:
+        self._fleet = tally  # first, for rich looks at the panel at once
         super().__init__(tally, stream)
-        self._fleet = tally
 
     def _panel(self) -> Any:
         from rich.console import Group

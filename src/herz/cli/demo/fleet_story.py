@@ -69,8 +69,8 @@ def acts(free_port: int) -> tuple[Act, ...]:
     return (
         Act(
             "A good release, batch by batch",
-            "Each batch builds it first, flips at one write, and is asked what it runs. Only then comes the next.",
-            "prices and receipts of edition 8, two connections to the bank instead of one",
+            "Each batch builds it, flips at one write, and is asked what it runs.",
+            "edition 8 of prices and receipts, two sessions with the bank",
             {
                 "prices.edition": 8,
                 "prices.book": 11.9,
@@ -90,7 +90,7 @@ def acts(free_port: int) -> tuple[Act, ...]:
         ),
         Act(
             "A release that is whole, and does harm",
-            "The first batch answers for it. What the health check finds is taken back by itself, at one write.",
+            "The first batch answers for it, and is taken back by itself at one write.",
             f"payments give up after 5 ms, and the bank takes {BANK_S * 1000:.0f}; edition 9",
             {"payment.timeout": "5ms", "prices.edition": 9, "receipts.edition": 9},
             Phase.ROLLED_BACK,

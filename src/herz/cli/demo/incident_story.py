@@ -31,6 +31,8 @@ class Found:
     ok: bool = True
     refused: bool = False
     difference: Difference | None = None
+    after_s: float = 0.0
+    """How long after its beginning the rollout was refused."""
     containers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,6 +80,9 @@ class Incident:
         await self._both(3000)
         self._tell("main")
         self._tell("sidecar")
+        async with asyncio.timeout(WAIT_S):
+            while len(await self._pay.instances()) < len(self._found.containers):  # noqa: ASYNC110  as above
+                await asyncio.sleep(POLL_S)
         verdict = await self._pay.verify(None, 1)
         self._check(
             verdict.verified,
@@ -98,10 +103,16 @@ class Incident:
         verdicts = [batch.verdict for batch in rollout.batches if batch.verdict is not None]
         committed = any(batch.committed for batch in rollout.batches)
         self._found.refused = rollout.phase is Phase.ROLLED_BACK and committed and not any(v.verified for v in verdicts)
+        told = [verdict.time for verdict in verdicts if verdict.time is not None]
+        self._found.after_s = (min(told) - rollout.created).total_seconds() if told else 0.0
         differences = [one for verdict in verdicts for one in verdict.differences if one.what is What.OVERRIDE]
         self._found.difference = differences[0] if differences else None
         self._screen.act(3, "Refused", "The pod was asked what it runs, and one container answered something else.")
-        self._check(self._found.refused, "the release is not promoted", f"it is {rollout.phase}: {rollout.reason}")
+        self._check(
+            self._found.refused,
+            f"not promoted, {self._found.after_s:.2f} s after the rollout began",
+            f"it is {rollout.phase}: {rollout.reason}",
+        )
         named = self._found.difference
         self._check(
             named is not None
