@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
 
 from herz.release import rollout as rollouts
 from herz.release import rollout_ends, rollout_facts, rollout_phases
-from herz.release.rollout import Decision, Phase, Rollout, Seen, decide
+from herz.release.rollout import Decision, Phase, decide
 
 
-def _phase(patch, phase, wrong) -> Callable[[Rollout, Seen], Decision]:
-    real = rollout_phases.PHASES[phase]
-    patch.setitem(rollout_phases.PHASES, phase, wrong)
-    return real
+def _phase(patch, phase, wrong):
+    patch.setitem(rollout_phases.PHASES, phase, partial(wrong, rollout_phases.PHASES[phase]))
 
 
 def verification_is_skipped(patch):
-    def committing(rollout, seen):
+    def committing(real, rollout, seen):
         decision = real(rollout, seen)
         if decision.rollout.phase is Phase.VERIFYING:
             return decision._replace(rollout=replace(decision.rollout, phase=Phase.BAKING))
         return decision
 
-    real = _phase(patch, Phase.COMMITTING, committing)
+    _phase(patch, Phase.COMMITTING, committing)
 
 
 def any_verdict_is_believed(patch):
-    def verifying(rollout, seen):
+    def verifying(real, rollout, seen):
         if seen.verdict is None:
             return real(rollout, seen)
         return real(rollout, seen._replace(verdict=replace(seen.verdict, verified=True), verdict_step=rollout.step))
 
-    real = _phase(patch, Phase.VERIFYING, verifying)
+    _phase(patch, Phase.VERIFYING, verifying)
 
 
 def an_older_verdict_is_believed(patch):
     patch.setattr(rollout_phases, "_about", lambda verdict, rollout, batch: True)
 
-    real = _phase(patch, Phase.VERIFYING, lambda rollout, seen: real(rollout, seen._replace(verdict_step=rollout.step)))
+    _phase(patch, Phase.VERIFYING, lambda rollout, seen: real(rollout, seen._replace(verdict_step=rollout.step)))
 
 
 def no_verdict_in_time_is_taken_for_one(patch):
-    def verifying(rollout, seen):
+    def verifying(real, rollout, seen):
         decision = real(rollout, seen)
         if seen.verdict is None and decision.rollout.phase is Phase.ROLLING_BACK:
             return Decision(rollout_facts.begun(rollout, Phase.BAKING, seen.now))
         return decision
 
-    real = _phase(patch, Phase.VERIFYING, verifying)
+    _phase(patch, Phase.VERIFYING, verifying)
 
 
 def the_patch_is_not_awaited(patch):
-    def deploying(rollout, seen):
+    def deploying(real, rollout, seen):
         return rollout_phases._frozen(rollout, seen, rollout_facts.field_of(rollout, seen))
 
     _phase(patch, Phase.DEPLOYING, deploying)
 
 
 def prepare_is_not_awaited(patch):
-    def preparing(rollout, seen):
+    def preparing(real, rollout, seen):
         batch = replace(rollout.batches[-1], committed=True)
         batches = (*rollout.batches[:-1], batch)
         after = rollout_facts.begun(rollout, Phase.COMMITTING, seen.now, batches=batches)
@@ -71,7 +69,7 @@ def prepare_is_not_awaited(patch):
 
 
 def a_failed_rehearsal_is_taken_for_one(patch):
-    def preparing(rollout, seen):
+    def preparing(real, rollout, seen):
         members = []
         for member in seen.members:
             report = member.report
@@ -80,17 +78,17 @@ def a_failed_rehearsal_is_taken_for_one(patch):
             members.append(member._replace(report=report))
         return real(rollout, seen._replace(members=members))
 
-    real = _phase(patch, Phase.PREPARING, preparing)
+    _phase(patch, Phase.PREPARING, preparing)
 
 
 def joiners_come_into_a_frozen_batch(patch):
-    def preparing(rollout, seen):
+    def preparing(real, rollout, seen):
         free = rollout_facts.field_of(rollout, seen).free
         if free:
             return Decision(rollout, assign=((free[0].instance, rollout.cohort),))
         return real(rollout, seen)
 
-    real = _phase(patch, Phase.PREPARING, preparing)
+    _phase(patch, Phase.PREPARING, preparing)
 
 
 def rollback_forgets_earlier_batches(patch):
@@ -129,10 +127,10 @@ def an_order_to_abort_waits_for_the_batch(patch):
 
 
 def a_pause_does_not_hold_a_prepared_batch(patch):
-    def preparing(rollout, seen):
+    def preparing(real, rollout, seen):
         return real(replace(rollout, paused=None), seen)
 
-    real = _phase(patch, Phase.PREPARING, preparing)
+    _phase(patch, Phase.PREPARING, preparing)
 
 
 def failures_go_unnoticed(patch):
@@ -163,11 +161,11 @@ def rollback_waits_for_the_dead(patch):
 
 
 def doubt_bakes_for_ever(patch):
-    def baking(rollout, seen):
+    def baking(real, rollout, seen):
         decision = real(rollout, seen)
         return Decision(rollout) if decision.rollout.paused and not rollout.paused else decision
 
-    real = _phase(patch, Phase.BAKING, baking)
+    _phase(patch, Phase.BAKING, baking)
 
 
 MISFORTUNE = {"luck": 1, "joins": False}
