@@ -288,7 +288,7 @@ def applied(base: Content, layers: list[dict[str, Any]]) -> Content:
     return Content(layers=tuple(made))
 
 
-@pytest.fixture(name="applied")
+@pytest.fixture(scope="session", name="applied")
 def applied_() -> Callable[..., Content]:
     return applied
 
