@@ -36,9 +36,11 @@ def any_verdict_is_believed(patch):
 
 
 def an_older_verdict_is_believed(patch):
-    patch.setattr(rollout_phases, "_about", lambda verdict, rollout, batch: True)
+    def verifying(real, rollout, seen):
+        return real(rollout, seen._replace(verdict_step=rollout.step))
 
-    _phase(patch, Phase.VERIFYING, lambda rollout, seen: real(rollout, seen._replace(verdict_step=rollout.step)))
+    patch.setattr(rollout_phases, "_about", lambda verdict, rollout, batch: True)
+    _phase(patch, Phase.VERIFYING, verifying)
 
 
 def no_verdict_in_time_is_taken_for_one(patch):
