@@ -31,6 +31,7 @@ NAMES: Final = (
     "refresh",
     "importing",
     "scale",
+    "delivery",
 )
 QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "reading": {"repeats": 60},
@@ -46,6 +47,7 @@ QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "refresh": {"graphs": 5},
     "importing": {"repeats": 8},
     "scale": {"batches": 20, "watchers": 20, "rounds": 5, "instances": 50_000},
+    "delivery": {"instances": 200, "releases": 5, "verifications": 10, "streams": 2_000},
 }
 """What each one is called with to be done soon: a look, not a measurement."""
 

@@ -145,7 +145,23 @@ def etcd_sessions(endpoint: str, prefix: str) -> Callable[..., Any]:
     return answering(Sessions(endpoint, prefix))
 
 
-COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions")
+def herz_instances(url: str, first: str, count: str) -> Callable[..., Any]:
+    """Instances that follow a control plane."""
+    from benchmarks.followers import answering
+    from benchmarks.instances import Instances
+
+    return answering(Instances(url, int(first), int(count)))
+
+
+def herz_idle(port: str, first: str, count: str) -> Callable[..., Any]:
+    """Streams that only wait."""
+    from benchmarks.followers import answering
+    from benchmarks.instances import Idle
+
+    return answering(Idle("127.0.0.1", int(port), int(first), int(count)))
+
+
+COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions", "herz_instances", "herz_idle")
 """Where the collector runs as always, for it is part of what is measured."""
 
 
