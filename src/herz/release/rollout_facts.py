@@ -13,7 +13,7 @@ from herz.release.channel import STABLE, Channel, Pointer
 from herz.release.cohort import selected
 from herz.release.member import Member, membership
 from herz.release.report import Status
-from herz.release.rollout_record import NAMED_MAX, Batch, Notice, Phase, Rollout, Seen, in_cohort
+from herz.release.rollout_record import NAMED_MAX, Batch, Notice, Phase, Rollout, Seen
 
 
 class Field(NamedTuple):
@@ -23,6 +23,11 @@ class Field(NamedTuple):
     free: tuple[Member, ...]
     before: int
     """Members of earlier batches."""
+
+    @property
+    def total(self) -> int:
+        """All that match, as far as is known."""
+        return self.before + len(self.mine) + len(self.free)
 
 
 def field_of(rollout: Rollout, seen: Seen) -> Field:
@@ -79,21 +84,19 @@ def same_members(members: Iterable[Member], batch: Batch) -> bool:
 def failure(rollout: Rollout, seen: Seen) -> str | None:
     """The first member of a committed batch that failed with the release, or runs something else under its number."""
     release = rollout.release
-    for batch in rollout.batches:
-        if not batch.committed:
+    committed = {batch.cohort for batch in rollout.batches if batch.committed}
+    for member in seen.members:
+        report = member.report
+        if report is None or member.cohort not in committed:
             continue
-        for member in in_cohort(seen.members, batch.cohort):
-            report = member.report
-            if report is None:
-                continue
-            if report.status is Status.FAILED and report.target in (None, release.number):
-                return f"{member.instance} failed: {report.error or 'it does not say why'}"
-            if report.config_version != release.number or report.status is not Status.APPLIED:
-                continue
-            if report.digest != release.digest:
-                return f"{member.instance} runs {report.digest} as {release.number}, released was {release.digest}"
-            if report.fingerprint != release.fingerprint:
-                return f"{member.instance} runs {report.fingerprint}, released was {release.fingerprint}"
+        if report.status is Status.FAILED and report.target in (None, release.number):
+            return f"{member.instance} failed: {report.error or 'it does not say why'}"
+        if report.config_version != release.number or report.status is not Status.APPLIED:
+            continue
+        if report.digest != release.digest:
+            return f"{member.instance} runs {report.digest} as {release.number}, released was {release.digest}"
+        if report.fingerprint != release.fingerprint:
+            return f"{member.instance} runs {report.fingerprint}, released was {release.fingerprint}"
     return None
 
 

@@ -34,7 +34,10 @@ def resume(rollout: Rollout, author: str, now: datetime, message: str = "") -> R
 
 
 def promote(rollout: Rollout, author: str, now: datetime, message: str = "", *, all_batches: bool = False) -> Rollout:
-    """Go on without (further) baking of the batch in work, or of all, paused or not. Verification is never skipped."""
+    """Go on without (further) baking of the batch in work, or of all, paused or not. Verification is never skipped.
+
+    When no instance is left for the batch in work, it goes on to everybody.
+    """
     _forward(rollout, "promoted")
     going = rollout if rollout.paused is None else _going_on(rollout, now)
     return replace(going, hurried=max(rollout.hurried, ALL if all_batches else rollout.batch))

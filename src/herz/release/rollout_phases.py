@@ -50,8 +50,14 @@ def pending(rollout: Rollout, seen: Seen) -> Decision:
     if rollout.paused is not None:
         return Decision(rollout)
     field = field_of(rollout, seen)
+    left_s = rollout.plan.prepare_s - elapsed_s(rollout, seen)
+    shrunk = field.total < rollout.total and rollout.hurried < rollout.batch
+    if shrunk and left_s > 0:  # after a restart of ours it takes a while until all report again
+        text = f"{rollout.total} instances matched before, fewer report now"
+        return Decision(replace(rollout, waiting=text), look_again_s=left_s)
     if not field.mine and not field.free:
-        return promotion(rollout, seen) if field.before or rollout.allow_empty else _nobody(rollout, seen)
+        done = not shrunk if field.before else rollout.allow_empty
+        return promotion(rollout, seen) if done else _nobody(rollout, seen)
     gone = tuple((member.instance, STABLE) for member in field.mine if member.report is None)
     if gone:
         return Decision(rollout, assign=gone[:ASSIGN_MAX], look_again_s=0)
@@ -133,6 +139,8 @@ def verifying(rollout: Rollout, seen: Seen) -> Decision:
     """Believe a verdict of this step about exactly these members, and nothing else."""
     batch, members = _batch(rollout, seen)
     if seen.verdict is None or seen.verdict_step != rollout.step:
+        if any(member.report is None for member in members):  # it may be restarting; asking now would find it missing
+            return Decision(begun(rollout, Phase.COMMITTING, seen.now), look_again_s=0)
         everyone = tuple(member.instance for member in members)
         left_s = rollout.plan.verify_s - elapsed_s(rollout, seen)
         if left_s <= 0:
@@ -176,21 +184,20 @@ def baking(rollout: Rollout, seen: Seen) -> Decision:
 def _nobody(rollout: Rollout, seen: Seen) -> Decision:
     """There is no instance to prove anything with."""
     wanted = ", ".join(f"{name}={value}" for name, value in sorted(rollout.selector.items()))
-    text = f"no instance {f'matches {wanted}' if wanted else 'reports'}"
+    text = f"no {'further ' if rollout.batches else ''}instance {f'matches {wanted}' if wanted else 'reports'}"
     left_s = rollout.plan.prepare_s - elapsed_s(rollout, seen)
     waiting = replace(rollout, waiting=text)
     if left_s > 0:
         return Decision(waiting, look_again_s=left_s)
     paused = replace(waiting, paused=Order(by=HERZ, at=seen.now, message=text))
-    return Decision(noticed(paused, "paused", f"{text}; start one and resume, force, or abort", seen.now))
+    return Decision(noticed(paused, "paused", f"{text}; start one and resume, promote, or abort", seen.now))
 
 
 def _size(rollout: Rollout, field: Field) -> int:
     """How many members the batches up to this one have together."""
-    total = field.before + len(field.mine) + len(field.free)
-    sizes = rollout.plan.sizes(total)
+    sizes = rollout.plan.sizes(field.total)
     later = sizes[min(rollout.batch, len(sizes)) - 1 :]
-    return next((size for size in later if size > field.before), total)
+    return next((size for size in later if size > field.before), field.total)
 
 
 def _picked(rollout: Rollout, free: Sequence[Member], count: int) -> tuple[str, ...]:
@@ -213,8 +220,7 @@ def _frozen(rollout: Rollout, seen: Seen, field: Field) -> Decision:
         frozen=seen.now,
         last=not field.free,
     )
-    total = field.before + len(field.mine) + len(field.free)
-    after = begun(rollout, Phase.PREPARING, seen.now, batches=(*rollout.batches, batch), total=total)
+    after = begun(rollout, Phase.PREPARING, seen.now, batches=(*rollout.batches, batch), total=field.total)
     return Decision(after, pointing(after, seen.channel), look_again_s=0)
 
 
