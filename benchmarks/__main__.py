@@ -46,6 +46,7 @@ QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "formats": {"repeats": 3},
     "refresh": {"graphs": 5},
     "importing": {"repeats": 8},
+    "rollout_kills": {"kills": 10},
     "scale": {"batches": 20, "watchers": 20, "rounds": 5, "instances": 50_000},
     "delivery": {"instances": 200, "releases": 5, "verifications": 10, "streams": 2_000},
 }

@@ -79,6 +79,8 @@ class Follower:
         self.values: dict[str, tuple[str, str]] = {}
         """What it explains: value and origin by key."""
         self.answered = 0
+        self.begun = asyncio.Event()
+        """Set once it runs a release."""
         self._store, self._ttl_s, self._flipped = store, ttl_s, flipped
         self._lease: int | None = None
         self._rehearsed: Rehearsed | None = None
@@ -160,6 +162,7 @@ class Follower:
                 self._failed = pointer.release.number
             else:
                 self.running, self._failed = pointer.release, None
+                self.begun.set()
                 self.ran.append(None if pointer.release is None else pointer.release.number)
                 self._flipped(self)
         await self.report()

@@ -32,6 +32,8 @@ ALERTS: Final = "HERZ_ALERTS"
 """Where alerts go: URLs, separated by white space. In the environment, for they hold secrets."""
 DEPLOYERS: Final = "HERZ_DEPLOYERS"
 """The file that defines deployers, JSON."""
+TAKEOVER: Final = "HERZ_TAKEOVER_S"
+"""After how many seconds another server goes on with the rollouts of one that died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class RolloutSettings:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """As `HERZ_ALERTS` and `HERZ_DEPLOYERS` say. `ConfigurationError` for a file that cannot be read."""
+        """As the three variables say. `ConfigurationError` for what cannot be used."""
         path = os.environ.get(DEPLOYERS)
         hooks: Mapping[str, Hook] = {}
         if path:
@@ -57,7 +59,15 @@ class RolloutSettings:
                 raise ConfigurationError(
                     f"the deployers cannot be read: {error.strerror}", where=path, remedy=f"mend {DEPLOYERS}"
                 ) from error
-        return cls(alerts=tuple(os.environ.get(ALERTS, "").split()), deployers=hooks)
+        try:
+            ttl_s = float(os.environ.get(TAKEOVER) or TTL_S)
+        except ValueError:
+            ttl_s = 0.0
+        if not 0.1 <= ttl_s <= 3600:
+            raise ConfigurationError(
+                f"{TAKEOVER} is no time", where="the environment", remedy="give seconds, such as 5"
+            )
+        return cls(alerts=tuple(os.environ.get(ALERTS, "").split()), deployers=hooks, ttl_s=ttl_s)
 
 
 class Rollouts:
