@@ -30,6 +30,7 @@ NAMES: Final = (
     "formats",
     "refresh",
     "importing",
+    "rollout_kills",
     "scale",
     "delivery",
 )
