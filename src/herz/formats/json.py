@@ -51,8 +51,13 @@ _BEFORE_COLON: Final = (b" :", b"\t:", b"\n:", b"\r:")
 
 def decode(data: bytes, limits: Limits) -> dict[str, Any]:
     """The tree of a JSON document, as fast as can be. Raises `Fault`."""
+    return read(data, limits)[0]
+
+
+def read(data: bytes, limits: Limits) -> tuple[dict[str, Any], bool]:
+    """As `decode`; and whether every table is sure to have its entries in the order of the text, none expanded."""
     if not data.strip():
-        return {}
+        return {}, True
     try:
         raw = _ORDINARY.decode(data)
         ordinary = True
@@ -61,8 +66,10 @@ def decode(data: bytes, limits: Limits) -> dict[str, Any]:
     return settled(raw, data, limits, ordinary=ordinary)
 
 
-def settled(raw: dict[str, Any], data: bytes, limits: Limits, *, ordinary: bool, depth: int = 1) -> dict[str, Any]:
-    """`raw`, decoded from `data` and at `depth`, after every check: expanded, exact. Raises `Fault`."""
+def settled(
+    raw: dict[str, Any], data: bytes, limits: Limits, *, ordinary: bool, depth: int = 1
+) -> tuple[dict[str, Any], bool]:
+    """`raw`, decoded from `data` and at `depth`, after every check: expanded, exact; and as `read`. Raises `Fault`."""
     judged = ordinary and depth + _ORDINARY_DEPTH <= limits.max_depth
     try:
         check = settle(raw, limits, depth, braces=_count(data, b"{") if judged else None)
@@ -70,10 +77,10 @@ def settled(raw: dict[str, Any], data: bytes, limits: Limits, *, ordinary: bool,
             raw = _exact(data)
             check = settle(raw, limits, depth)
         if unambiguous(data, check.entries):
-            return raw
+            return raw, check.in_order
     except Unsettled:
         pass
-    return build(written(data, limits), limits, depth)[0]
+    return build(written(data, limits), limits, depth)[0], False
 
 
 def members(data: bytes) -> tuple[dict[str, Any], bool]:
@@ -95,8 +102,8 @@ def members(data: bytes) -> tuple[dict[str, Any], bool]:
     return found, False
 
 
-def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], Runs]:
-    """As `decode`, from the document's `pieces`, so that no call takes long; and where they are.
+def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], bool, Runs]:
+    """As `read`, from the document's `pieces`, so that no call takes long; and where they are.
 
     `Uncut` or `Unsettled` when that is not to be had, or not without a fault.
     """
@@ -114,7 +121,7 @@ def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -
     pause()
     if check.large_float or not unambiguous(data, check.entries):
         raise Unsettled("floats or keys")
-    return raw, runs
+    return raw, check.in_order, runs
 
 
 def piece(data: bytes, limits: Limits, depth: int) -> tuple[dict[str, Any], list[str]]:
@@ -127,7 +134,7 @@ def piece(data: bytes, limits: Limits, depth: int) -> tuple[dict[str, Any], list
         raise Uncut
     names = list(found)
     try:
-        return settled(found, b"{%b}" % data, limits, ordinary=ordinary, depth=depth), names
+        return settled(found, b"{%b}" % data, limits, ordinary=ordinary, depth=depth)[0], names
     except Fault:
         raise Uncut from None
 
@@ -165,12 +172,15 @@ def _count(data: bytes, what: bytes) -> int:
     return sum(data.count(what, start, start + step + len(what) - 1) for start in range(0, len(data), step))
 
 
-def lines(data: bytes, limits: Limits) -> LineTable:
-    """The line of every key of a document that `decode` took."""
+def lines(data: bytes, limits: Limits, tree: dict[str, Any] | None = None) -> LineTable:
+    """The line of every key of a document that `decode` took; `tree` is what `read` made of it, if that is in order."""
+    in_order = True
+    if tree is None:
+        tree, in_order = read(data, limits)
     if b"\n" not in data.strip():
-        return on_one_line(decode(data, limits), line_at(data, len(data) - len(data.lstrip())))
-    if b'\\":' not in data:  # then every quote in front of a colon is the end of a key
-        found = numbered(_PLAIN.decode(data), _key_lines(data))
+        return on_one_line(tree, line_at(data, len(data) - len(data.lstrip())))
+    if in_order and not (b"\\" in data and b'\\":' in data):  # then every quote before a colon is the end of a key
+        found = numbered(tree, _key_lines(data))
         if found is not None:
             return found
     return build(written(data, limits), limits)[1]
