@@ -15,7 +15,7 @@ import msgspec
 
 from herz.model.number import integral
 from herz.model.secret import SecretKeys
-from herz.model.tree import is_table
+from herz.model.tree import ABSENT, is_table
 
 TOGETHER: Final = 32
 """Entries up to which the names of a table are judged by one remembered answer."""
@@ -91,8 +91,8 @@ def _any_secret(secret: SecretKeys, names: frozenset[str]) -> bool:
 
 
 def plain_at(name: str, value: Any, before: Any, secret: SecretKeys) -> bool:
-    """`plain_json({name: value})`, where `before` was there and plain; None where nothing was."""
-    if before is not None and type(value) in _EXACT:
+    """Whether `{name: value}` is plain, where `before` was there and plain; `ABSENT` where nothing was."""
+    if before is not ABSENT and type(value) in _EXACT:
         return True  # the name is as plain as it was
     if type(value) is dict and type(before) is dict and value.keys() == before.keys():
         kinds = set(map(type, value.values()))

@@ -41,22 +41,22 @@ _TABLES: Final = frozenset({dict, Map})
 
 
 class Bucket:
-    """The digest of a few entries: leaves and small tables as they are, larger tables as their nodes.
+    """The digest of a few entries: leaves and small tables as they are, larger tables (`large`, in order) as nodes.
 
-    `plain` tells that the JSON of what it holds is canonical as it is, and holds no secret. `pieces` is that JSON,
-    entry by entry in the order of their names: made with the first change of a small table, so that the next one
-    encodes that table and not its neighbours again.
+    `covered` is the canonical JSON of the leaves and small tables, kept so that a change encodes one entry and not its
+    neighbours; `plain` tells that it is what they are encoded as anyway, and holds no secret.
     """
 
-    __slots__ = ("digest", "entries", "pieces", "plain")
+    __slots__ = ("covered", "digest", "entries", "large", "plain")
 
-    def __init__(
-        self, entries: dict[str, Any], digest: bytes, plain: bool, pieces: dict[str, bytes] | None = None
-    ) -> None:
+    def __init__(self, entries: dict[str, Any], covered: bytes, large: list[str], plain: bool) -> None:
         self.entries = entries
-        self.digest = digest
+        self.covered = covered
+        self.large = large
         self.plain = plain
-        self.pieces = pieces
+        if large:
+            covered += encode(large) + b"".join([entries[name].digest for name in large])
+        self.digest: bytes = sha256(b"b" + covered).digest()
 
 
 class Branch:
@@ -75,40 +75,27 @@ Node: TypeAlias = "Bucket | Branch"
 _NODES: Final = frozenset({Bucket, Branch})
 
 
-def _bucket(
-    entries: dict[str, Any],
-    secret: SecretKeys,
-    sheltered: bool,
-    plain: bool | None = None,
-    pieces: dict[str, bytes] | None = None,
-) -> Bucket:
+_NO_NAMES: Final[list[str]] = []
+
+
+def _bucket(entries: dict[str, Any], secret: SecretKeys, sheltered: bool, plain: bool | None = None) -> Bucket:
     """The bucket of any `entries`; whether they are plain is found out unless it is given."""
-    content, tables = entries, b""
-    kinds = set(map(type, entries.values()))
-    if not kinds.isdisjoint(_NODES):
-        if kinds <= _NODES:
-            content, names = {}, sorted(entries)
-        else:
-            content = {name: value for name, value in entries.items() if type(value) not in _NODES}
-            names = sorted(entries.keys() - content.keys())
-        tables = encode(names) + b"".join([entries[name].digest for name in names])
+    content, large = entries, _NO_NAMES
+    if not _NODES.isdisjoint(map(type, entries.values())):
+        content = {name: value for name, value in entries.items() if type(value) not in _NODES}
+        large = sorted(entries.keys() - content.keys())
     if plain is None:
         plain = not sheltered and plain_json(content_of(content), secret)
-    if pieces is not None:
-        covered = b"{%b}" % b",".join(pieces.values())
-    elif plain:
-        covered = _plain(content, secret)
-    else:
-        covered = encode(canonical(content, secret, hidden=False, sheltered=sheltered))
-    return Bucket(entries, sha256(b"b" + covered + tables).digest(), plain, pieces)
+    return Bucket(entries, _covered(content, secret, sheltered, plain), large, plain)
 
 
-def _plain(content: dict[str, Any], secret: SecretKeys) -> bytes:
-    """The canonical JSON of what is plain."""
-    covered = encode(content)
-    if b"\\" in covered and ESCAPED_MARK in covered:
-        return encode(canonical(content, secret, hidden=False, sheltered=False))
-    return covered
+def _covered(content: dict[str, Any], secret: SecretKeys, sheltered: bool, plain: bool) -> bytes:
+    """The canonical JSON of leaves and small tables."""
+    if plain:
+        covered = encode(content)
+        if not (b"\\" in covered and ESCAPED_MARK in covered):
+            return covered
+    return encode(canonical(content, secret, hidden=False, sheltered=sheltered))
 
 
 def _size(node: Node | None) -> int:
@@ -194,7 +181,7 @@ def _node(entries: dict[str, Any], depth: int, secret: SecretKeys, sheltered: bo
     """The node at `depth` of `entries`; they are leaves and small tables where `plain` says so, and nodes otherwise."""
     if len(entries) <= BUCKET or depth == DEEPEST:
         if plain:
-            return Bucket(entries, sha256(b"b" + _plain(entries, secret)).digest(), True)
+            return Bucket(entries, _covered(entries, secret, sheltered, True), _NO_NAMES, True)
         return _bucket(entries, secret, sheltered, plain)
     levels = 1  # as many at once as will be needed, so that each key is hashed and moved once
     while len(entries) > BUCKET << 4 * levels and depth + levels < DEEPEST:
@@ -308,33 +295,25 @@ def _bucket_with(bucket: Bucket, name: str, value: Any, depth: int, secret: Secr
     if value is ABSENT:
         entries = {known: entry for known, entry in bucket.entries.items() if known != name}
         return _bucket(entries, secret, sheltered, bucket.plain or None)
+    before = bucket.entries.get(name, ABSENT)
     entries = {**bucket.entries, name: value}
-    if type(value) in _NODES:
-        plain = bucket.plain
-    else:
-        plain = bucket.plain and plain_at(name, value, bucket.entries.get(name), secret)
     if len(entries) > BUCKET:
         return _node(entries, depth, secret, sheltered)
-    return _bucket(entries, secret, sheltered, plain or None, _pieces(bucket, entries, name) if plain else None)
-
-
-def _pieces(bucket: Bucket, entries: dict[str, Any], name: str) -> dict[str, bytes] | None:
-    """The pieces of a plain bucket of these `entries`, which has `name` from now on; None to encode it whole."""
-    value, known = entries[name], bucket.pieces
+    if type(before) in _NODES:
+        if type(value) in _NODES:
+            return Bucket(entries, bucket.covered, bucket.large, bucket.plain)
+        before = ABSENT  # whether its name is that of a secret has not been judged
     if type(value) in _NODES:
-        return None if known is None or name in known else known
-    if known is None:
-        if type(value) is not dict:
-            return None  # leaves alone are encoded faster together
-        pieces = {
-            each: encode({each: entries[each]})[1:-1] for each in sorted(entries) if type(entries[each]) not in _NODES
-        }
-        return None if ESCAPED_MARK in b"".join(pieces.values()) else pieces
-    piece = encode({name: value})[1:-1]
-    if ESCAPED_MARK in piece:
-        return None
-    pieces = {**known, name: piece}
-    return pieces if name in known else dict(sorted(pieces.items()))
+        return _bucket(entries, secret, sheltered, bucket.plain or None)
+    plain = bucket.plain and plain_at(name, value, before, secret)
+    if before is not ABSENT:
+        old = _covered({name: before}, secret, sheltered, bucket.plain)[1:-1]
+        at = bucket.covered.find(old)
+        if at == bucket.covered.rfind(old):  # lists of tables may hold the same text
+            new = _covered({name: value}, secret, sheltered, plain)[1:-1]
+            covered = b"%b%b%b" % (bucket.covered[:at], new, bucket.covered[at + len(old) :])
+            return Bucket(entries, covered, bucket.large, plain)
+    return _bucket(entries, secret, sheltered, plain or None)
 
 
 def _entries(node: Node | None) -> dict[str, Any]:
