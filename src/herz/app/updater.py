@@ -224,7 +224,9 @@ class Updater:
     def _proposals(self, feed: Feed, items: list[Batch | Reset]) -> Iterator[_Proposal]:
         """What to try, best first."""
         index = self.feeds.index(feed)
-        document, reset = items[-1].document, any(isinstance(item, Reset) and item.reason for item in items)
+        document = items[-1].document
+        batches = [item for item in items if isinstance(item, Batch)]
+        reset = len(batches) < len(items) and any(isinstance(item, Reset) and item.reason for item in items)
         others: dict[int, Document] = {}
         for at, other in enumerate(self.feeds):
             if other.refused is not None and other is not feed:
@@ -233,7 +235,6 @@ class Updater:
             everything = {index: document, **others}
             yield _Proposal(everything, lambda: [self._whole(everything, _revision(items[-1]), reset)])
         alone = {index: document}
-        batches = [item for item in items if isinstance(item, Batch)]
         if feed.refused is None and len(batches) == len(items):
             small = sum([len(batch.events) for batch in batches]) <= FEW
             yield _Proposal(alone, lambda: self._steps(index, batches), small=small)
@@ -254,7 +255,7 @@ class Updater:
         steps: list[_Step] = []
         composition = self.composition
         chosen = [feed.accepted for feed in self.feeds]
-        first = sum(len(document.parts or (document,)) for document in chosen[:index])
+        first = sum([len(document.parts or (document,)) for document in chosen[:index]])
         for batch in batches:
             chosen[index] = batch.document
             layers = list(composition.layers)
