@@ -23,7 +23,7 @@ from herz.app.events import Applied, Rejected
 from herz.app.feed import Feed, Refusal, layers_of
 from herz.app.models import Models
 from herz.errors import BuildError, HerzError
-from herz.formats.pace import EDIT_S, Pace, uncollected
+from herz.formats.pace import EDIT_S, SLICE_S, Pace, uncollected
 from herz.live.dispatcher import Dispatcher
 from herz.live.refresh import Refresh
 from herz.live.scope import Scope
@@ -269,7 +269,7 @@ class Updater:
         return steps
 
     async def _put_in_force(self, feed: Feed, proposal: _Proposal) -> None:
-        started, pause = time.perf_counter(), Pace(EDIT_S)
+        started, pause = time.perf_counter(), Pace(EDIT_S if proposal.small else SLICE_S)
         uninterrupted = nullcontext if proposal.small else uncollected
         with uninterrupted():
             steps = proposal.steps()
@@ -320,17 +320,15 @@ class Updater:
                 accepted.refused.document = proposal.waits
         self.refreshes.append((report, (merged - started) * 1000))
         for one in applied:
-            self._remember(one)
+            self.recent.append(one)
+            self._remembered += one.count
             if one.count or one.reset:
                 self._dispatcher.fire("applied", one)
         self._applied()
         with self.published:
             self.published.notify_all()
-
-    def _remember(self, one: Applied) -> None:
-        self.recent.append(one)
-        self._remembered += one.count
         while len(self.recent) > RECENT or (self._remembered > RECENT_EVENTS and len(self.recent) > 1):
+            pause()  # a thousand tables, freed in one go, hold the GIL for a millisecond
             self._remembered -= self.recent.popleft().count
 
     # --- refusing and trying again ------------------------------------------------------------

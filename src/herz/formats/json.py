@@ -16,7 +16,7 @@ import msgspec
 
 from herz.formats.fault import Fault, Limits, line_at, too_deep
 from herz.formats.numbered import numbered, on_one_line
-from herz.formats.pace import Pause
+from herz.formats.pace import Pause, onward
 from herz.formats.pieces import Piece, Runs, Uncut, assembled
 from herz.formats.settle import Unsettled, settle
 from herz.formats.written import LineTable, Member, Table, build
@@ -117,9 +117,10 @@ def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -
 
     raw, runs = assembled(seen(), pause)
     judged = ordinary and runs.depth() + _ORDINARY_DEPTH <= limits.max_depth
-    check = settle(raw, limits, braces=_count(data, b"{") if judged else None, pause=pause)
     pause()
-    if check.large_float or not unambiguous(data, check.entries):
+    check = settle(raw, limits, braces=_count(data, b"{", pause) if judged else None, pause=pause)
+    pause()
+    if check.large_float or not unambiguous(data, check.entries, pause):
         raise Unsettled("floats or keys")
     return raw, check.in_order, runs
 
@@ -152,24 +153,25 @@ def parse(data: bytes, limits: Limits) -> dict[str, Any]:
     return raw
 
 
-def unambiguous(data: bytes, entries: int) -> bool:
+def unambiguous(data: bytes, entries: int, pause: Pause = onward) -> bool:
     """True when `data` cannot have more keys than the `entries` that were decoded; False when that is not known."""
-    colons = _count(data, b":")
+    colons = _count(data, b":", pause)
     if colons == entries:
         return True
-    after_quote = _count(data, b'":')
+    after_quote = _count(data, b'":', pause)
     if after_quote > entries:
         return False
-    others = 0 if after_quote == colons else sum(_count(data, before) for before in _BEFORE_COLON)
+    others = 0 if after_quote == colons else sum(_count(data, before, pause) for before in _BEFORE_COLON)
     return after_quote + others == entries
 
 
-def _count(data: bytes, what: bytes) -> int:
+def _count(data: bytes, what: bytes, pause: Pause = onward) -> int:
     """How often `what` occurs; at least that often when it is longer than a byte. No call takes a millisecond."""
-    step = 1 << 20
-    if len(data) <= step:
-        return data.count(what)
-    return sum(data.count(what, start, start + step + len(what) - 1) for start in range(0, len(data), step))
+    step, found = 1 << 19, 0
+    for start in range(0, len(data), step):
+        found += data.count(what, start, start + step + len(what) - 1)
+        pause()
+    return found
 
 
 def lines(data: bytes, limits: Limits, tree: dict[str, Any] | None = None) -> LineTable:
