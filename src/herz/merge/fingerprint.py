@@ -309,7 +309,7 @@ def _bucket_with(bucket: Bucket, name: str, value: Any, depth: int, secret: Secr
     if before is not ABSENT:
         old = _covered({name: before}, secret, sheltered, bucket.plain)[1:-1]
         at = bucket.covered.find(old)
-        if at == bucket.covered.rfind(old):  # lists of tables may hold the same text
+        if 0 < at == bucket.covered.rfind(old):  # lists of tables may hold the same text
             new = _covered({name: value}, secret, sheltered, plain)[1:-1]
             covered = b"%b%b%b" % (bucket.covered[:at], new, bucket.covered[at + len(old) :])
             return Bucket(entries, covered, bucket.large, plain)
