@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from herz.formats import json as json_format
 from herz.formats import yaml as yaml_format
+from herz.formats.decode import decode, redecode
 from herz.formats.fault import DEFAULT, Fault
 from herz.formats.settle import Unsettled, settle
 from herz.formats.written import build
 from herz.formats.yaml_compose import written
-from herz.model.tree import identical
+from herz.model.tree import adopt, identical
 
 SCALARS = st.sampled_from(
     [
@@ -95,11 +96,53 @@ def test_the_fast_json_decoder_agrees_with_the_careful_one(table, indent):
         return
     assert identical(json_format.decode(data, DEFAULT), expected[0])
     assert json_format.lines(data, DEFAULT) == expected[1]
+    assert decode(data, "json", name="n").lines().table == expected[1]
+
+
+@settings(max_examples=500)
+@given(documents())
+@example("a:\n  x: 1\nc: 3\na.b: 2\n")
+@example("a:\n  b:\n    x: 1\nc: 3\na.b:\n  y: 2\n")
+def test_the_lines_of_a_decoded_yaml_document_are_those_of_the_reference(text):
+    try:
+        expected = build(written(text, DEFAULT), DEFAULT)
+    except Fault:
+        return
+    decoded = decode(text.encode(), "yaml", name="n")
+    assert decoded.lines().table == expected[1]
+    assert identical(decoded.tree, expected[0])
 
 
 def test_lines_of_plain_yaml_agree_with_the_reference():
     text = "a: 1\n# b: 2\nb:\n  c: [1, 2]\n  l:\n  - x: 1\n    y: 2\n  - z\nd: 'e: f'\n"
     assert yaml_format.lines(text.encode(), DEFAULT) == build(written(text, DEFAULT), DEFAULT)[1]
+    assert decode(text.encode(), "yaml", name="n").lines().table == build(written(text, DEFAULT), DEFAULT)[1]
+
+
+@pytest.mark.parametrize("yielding", [False, True])
+@pytest.mark.parametrize("format", ["json", "yaml"])
+def test_lines_of_a_document_that_was_read_in_pieces_agree_with_the_reference(format, yielding):
+    table = {f"s{s}": {f"k{k}": f"value-{s}-{k}" for k in range(100)} for s in range(60)}
+    text = json.dumps({**table, "large": {f"k{k}": {"x": k} for k in range(6_000)}}, indent=2)
+    if format == "yaml":
+        text = re.sub(r"(?m)^ {2}", "", re.sub(r'[{}",]', "", text)).replace("\n\n", "\n")
+        reference = build(written(text, DEFAULT), DEFAULT)[1]
+    else:
+        reference = build(json_format.written(text.encode(), DEFAULT), DEFAULT)[1]
+    decoded = decode(text.encode(), format, name="n", yielding=yielding)
+    assert (decoded._notes.runs is not None) is (yielding or format == "yaml")
+    assert decoded.lines().table == reference
+
+
+def test_lines_follow_a_new_order_of_keys_whose_tables_were_taken_over():
+    table = {f"s{s}": {f"k{k}": f"value-{s}-{k}" for k in range(100)} for s in range(200)}
+    turned = {name: dict(reversed(inner.items())) for name, inner in reversed(table.items())}
+    old = decode(json.dumps(table, indent=2).encode(), "json", name="n")
+    new, events = redecode(old, data := json.dumps(turned, indent=2).encode())
+    assert events is None
+    assert isinstance(new.tree, dict)
+    assert adopt(old.tree, new.tree) == []
+    assert new.lines().table == build(json_format.written(data, DEFAULT), DEFAULT)[1]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +152,8 @@ def test_lines_of_plain_yaml_agree_with_the_reference():
         '{\n"a" :\n"x\\":y",\n"b": 1}',
         '{\n"a": "x\\":y",\n"b": 1}',
         '{\n"a.b": 1,\n"a.c": 2}',
+        '{\n"a": {"x": 1},\n"c": 3,\n"a.b": 2}',
+        '{\n"a": {"b": {"x": 1}},\n"c": 3,\n"a.b": {\n"y": 2}}',
         '{"a":\n1, "b": 2, "c": 3\n}',
         "{\n" + ",\n".join(f'"k{number}": {number}' for number in range(2000)) + ',\n"a.b": 1}',
         '{\n"pad": "' + "x" * (1 << 20) + '",\n"a": 1,\n"b":\n{"c": 2}}',
@@ -117,6 +162,7 @@ def test_lines_of_plain_yaml_agree_with_the_reference():
 def test_lines_of_json_agree_with_the_reference(text):
     expected = build(json_format.written(text.encode(), DEFAULT), DEFAULT)[1]
     assert json_format.lines(text.encode(), DEFAULT) == expected
+    assert decode(text.encode(), "json", name="n").lines().table == expected
 
 
 def test_a_large_table_with_an_empty_name_has_the_lines_or_the_fault_of_the_reference():

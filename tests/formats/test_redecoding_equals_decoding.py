@@ -208,3 +208,19 @@ def test_an_edit_keeps_text_exactly_where_the_whole_is_text(text: str, start: in
     else:
         expected = True
     assert Edit.between(old, new).keeps_text(old, new) is expected
+
+
+@pytest.mark.parametrize("pad", range(4))
+@pytest.mark.parametrize("inserted", [b"x", "é".encode(), "😀".encode(), b"\xc3", b"\xf0\x9f\x98", b"\xa9", b"\xff"])
+def test_a_large_edit_is_text_exactly_where_the_whole_is(pad: int, inserted: bytes) -> None:
+    block = 64 * 1024
+    old = b"a" * 4 * block
+    for at in (block, 2 * block):
+        new = b"b" * (at - pad) + inserted + b"b" * block
+        try:
+            new.decode()
+            expected = True
+        except UnicodeDecodeError:
+            expected = False
+        assert Edit.between(old, new).keeps_text(old, new) is expected
+        assert Edit.between(old, new[: at - pad] + inserted).keeps_text(old, new[: at - pad] + inserted) is expected

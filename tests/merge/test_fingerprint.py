@@ -175,3 +175,32 @@ def test_an_update_gives_what_counting_from_scratch_gives(
         tree = remove(tree, path) if value is ABSENT else put(tree, path, value)
         found = found.update(tree, [path])
         assert str(found) == fingerprint_of(tree, SECRETS)
+
+
+@pytest.mark.parametrize("neighbours", [0, 40])
+def test_a_secret_that_takes_the_place_of_a_large_table_does_not_show(neighbours: int) -> None:
+    others = {f"k{number}": number for number in range(neighbours)}
+    found = Fingerprint.of({"password": {f"k{number}": number for number in range(40)}, **others}, SECRETS)
+    tree = {"password": "hunter2", **others}
+    assert str(found.update(tree, [("password",)])) == fingerprint_of(tree, SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value"),
+    [
+        ({"a": [{"t": {"x": 1}}], "t": {"x": 1}}, "t", {"x": 2}),
+        ({"z": [{"t": 1}], "t": 1}, "t", 2),
+        ({"a": {"t": 1}, "t": 1}, "t", 2),
+        ({"a": ["b", 1, 2, ":5"], ",1,2,": 5}, ",1,2,", 6),
+        ({"a": 'x"t":1', "t": 1}, "t", 2),
+        ({"a": 1, "t": "x"}, "t", "\0"),
+        ({"a": 1, "t": "\\u0000"}, "t", 1),
+        ({"\0t": 1, "t": 1}, "\0t", 2.0),
+        ({"token": "s", "t": 1.0}, "t", 1.5),
+    ],
+)
+def test_an_update_is_right_where_the_text_of_an_entry_comes_twice(table: Any, name: str, value: Any) -> None:
+    tree = {**table, name: value}
+    once = Fingerprint.of(table, SECRETS).update(tree, [(name,)])
+    assert str(once) == fingerprint_of(tree, SECRETS)
+    assert str(once.update(table, [(name,)])) == fingerprint_of(table, SECRETS)

@@ -25,7 +25,7 @@ from herz.app.models import Models
 from herz.app.rehearsal import Candidate, Rehearsals
 from herz.app.reporting import Reporting
 from herz.errors import BuildError, HerzError
-from herz.formats.pace import EDIT_S, Pace, uncollected
+from herz.formats.pace import EDIT_S, SLICE_S, Pace, uncollected
 from herz.live.dispatcher import Dispatcher
 from herz.live.refresh import Refresh
 from herz.live.scope import Scope
@@ -246,7 +246,9 @@ class Updater:
     def _proposals(self, feed: Feed, items: list[Batch | Reset]) -> Iterator[_Proposal]:
         """What to try, best first."""
         index = self.feeds.index(feed)
-        document, reset = items[-1].document, any(isinstance(item, Reset) and item.reason for item in items)
+        document = items[-1].document
+        batches = [item for item in items if isinstance(item, Batch)]
+        reset = len(batches) < len(items) and any(isinstance(item, Reset) and item.reason for item in items)
         others: dict[int, Document] = {}
         for at, other in enumerate(self.feeds):
             if other.refused is not None and other is not feed:
@@ -255,7 +257,6 @@ class Updater:
             everything = {index: document, **others}
             yield _Proposal(everything, lambda: [self._whole(everything, _revision(items[-1]), reset)])
         alone = {index: document}
-        batches = [item for item in items if isinstance(item, Batch)]
         if feed.refused is None and len(batches) == len(items):
             small = sum([len(batch.events) for batch in batches]) <= FEW
             yield _Proposal(alone, lambda: self._steps(index, batches), small=small)
@@ -276,7 +277,7 @@ class Updater:
         steps: list[_Step] = []
         feed, composition = self.feeds[index], self.composition
         chosen = [feed.accepted for feed in self.feeds]
-        first = sum(len(document.parts or (document,)) for document in chosen[:index])
+        first = sum([len(document.parts or (document,)) for document in chosen[:index]])
         for batch in batches:
             chosen[index] = batch.document
             layers = list(composition.layers)
@@ -292,7 +293,7 @@ class Updater:
 
     async def _built(self, feed: Feed, proposal: _Proposal) -> Candidate:
         """The next generation for `proposal`, complete and valid; whatever fails, nothing in force has noticed."""
-        started, pause = time.perf_counter(), Pace(EDIT_S)
+        started, pause = time.perf_counter(), Pace(EDIT_S if proposal.small else SLICE_S)
         uninterrupted = nullcontext if proposal.small else uncollected
         with uninterrupted():
             steps = proposal.steps()
@@ -357,13 +358,18 @@ class Updater:
                 accepted.refused.document = candidate.waits
         self.refreshes.append((report, candidate.merge_ms))
         for one in candidate.applied:
-            self._remember(one)
+            self.recent.append(one)
+            self._remembered += one.count
             if one.count or one.reset:
                 self._dispatcher.fire("applied", one)
         self._applied()
         self._reporting.moved()
         with self.published:
             self.published.notify_all()
+        pause = Pace(SLICE_S)
+        while len(self.recent) > RECENT or (self._remembered > RECENT_EVENTS and len(self.recent) > 1):
+            pause()  # a thousand tables, freed in one go, hold the GIL for a millisecond
+            self._remembered -= self.recent.popleft().count
 
     # --- building ahead -----------------------------------------------------------------------
 
@@ -395,12 +401,6 @@ class Updater:
             if other.refused is not None:
                 other.refused.retry_at_s = self._clock()
         return True
-
-    def _remember(self, one: Applied) -> None:
-        self.recent.append(one)
-        self._remembered += one.count
-        while len(self.recent) > RECENT or (self._remembered > RECENT_EVENTS and len(self.recent) > 1):
-            self._remembered -= self.recent.popleft().count
 
     # --- refusing and trying again ------------------------------------------------------------
 

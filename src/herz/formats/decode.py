@@ -52,17 +52,25 @@ class _Format(Protocol):
 
 
 class _Cuttable(Protocol):
+    """What those of large documents have as well."""
+
+    def read(self, data: bytes, limits: Limits) -> tuple[dict[str, Any], bool]: ...
     def reload(
         self, data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause
-    ) -> tuple[dict[str, Any], Runs]: ...
+    ) -> tuple[dict[str, Any], bool, Runs]: ...
+    def lines(self, data: bytes, limits: Limits, tree: dict[str, Any]) -> LineTable: ...
 
 
 class _Notes:
-    """What is computed about a decoded document when it is first needed."""
+    """What is known of a decoded document, or computed when it is first needed.
 
-    __slots__ = ("lines", "runs", "uncut")
+    `in_order` is the tree, where its tables are sure to have their entries in the order of the text.
+    """
 
-    def __init__(self, runs: Runs | None = None) -> None:
+    __slots__ = ("in_order", "lines", "runs", "uncut")
+
+    def __init__(self, runs: Runs | None = None, in_order: dict[str, Any] | None = None) -> None:
+        self.in_order = in_order
         self.lines: Lines | None = None
         self.runs = runs
         self.uncut = False
@@ -91,7 +99,7 @@ class Decoded:
     def locate(self, path: Path) -> int | None:
         """The line, from 1, that the key `path` is written on; None when it is not in the document.
 
-        The first call reads the document again, for positions cost more than values.
+        The first call goes through the whole document, for positions cost more than values.
         """
         return self.lines().get(path)
 
@@ -99,8 +107,11 @@ class Decoded:
         """The lines of all keys; computed once, when first asked for."""
         found = self._notes.lines
         if found is None:
-            data = self.data
-            table = _module(self.format).lines(data, self.limits) if data.strip() else {}
+            data, tree = self.data, self._notes.in_order
+            if tree is not None:  # read already
+                table = _cuttable(self.format).lines(data, self.limits, tree)
+            else:
+                table = _module(self.format).lines(data, self.limits) if data.strip() else {}
             found = self._notes.lines = Lines(table)
         return found
 
@@ -120,22 +131,29 @@ def decode(data: bytes, format: str, *, name: str, limits: Limits = DEFAULT, yie
         raise UsageError(f"format {format!r} is not known", remedy=f"use one of {', '.join(FORMATS)}")
     data = _admitted(data, name, limits)
     runs: Runs | None = None
-    tree: Tree | None = None
+    tree: dict[str, Any] | None = None
+    in_order = False
     if format in _CUTTABLE and (yielding or format == "yaml") and len(data) > LARGE:
         try:
-            tree, runs = _reloaded(data, format, limits, Pace() if yielding else onward)
+            tree, in_order, runs = _reloaded(data, format, limits, Pace() if yielding else onward)
         except (Uncut, Unsettled, Fault):
             tree = None  # read as a whole, it is either in order or described better
     if tree is None:
         try:
-            tree = _module(format).decode(data, limits) if data.strip() else {}
+            if not data.strip():
+                tree = {}
+            elif format in _CUTTABLE:
+                tree, in_order = _cuttable(format).read(data, limits)
+            else:
+                tree = _module(format).decode(data, limits)
         except Fault as fault:
             raise fault.error(name) from fault.__cause__
         except RecursionError:
             raise DocumentTooLarge(
                 "nested too deep for the calling thread's stack", where=name, remedy="flatten the document"
             ) from None
-    return Decoded(tree, _has_references(data), name, format, Text(data), limits, _Notes(runs))
+    notes = _Notes(runs, tree if in_order else None)
+    return Decoded(tree, _has_references(data), name, format, Text(data), limits, notes)
 
 
 def redecode(previous: Decoded, data: bytes) -> tuple[Decoded, tuple[Event, ...] | None]:
@@ -170,6 +188,7 @@ def redecode(previous: Decoded, data: bytes) -> tuple[Decoded, tuple[Event, ...]
                 found.events,
             )
     decoded = decode(data, previous.format, name=previous.name, limits=previous.limits, yielding=True)
+    decoded._notes.in_order = None  # who compares the trees may take over tables of `previous` (`adopt`)
     previous._text.supersede()
     return decoded, None
 
@@ -210,8 +229,12 @@ def _module(format: str) -> _Format:
     return cast(_Format, import_module(f"herz.formats.{format}"))
 
 
-def _reloaded(data: bytes, format: str, limits: Limits, pause: Pause) -> tuple[dict[str, Any], Runs]:
-    return cast(_Cuttable, _module(format)).reload(data, limits, _cut(data, format, limits), pause)
+def _cuttable(format: str) -> _Cuttable:
+    return cast(_Cuttable, _module(format))
+
+
+def _reloaded(data: bytes, format: str, limits: Limits, pause: Pause) -> tuple[dict[str, Any], bool, Runs]:
+    return _cuttable(format).reload(data, limits, _cut(data, format, limits), pause)
 
 
 def _cut(data: bytes, format: str, limits: Limits) -> Iterator[Piece]:
@@ -229,7 +252,7 @@ def _runs(decoded: Decoded) -> Runs | None:
         data = decoded.data
         if decoded.format in _CUTTABLE and data.strip():
             try:
-                notes.runs = _reloaded(data, decoded.format, decoded.limits, Pace())[1]
+                notes.runs = _reloaded(data, decoded.format, decoded.limits, Pace())[2]
             except (Uncut, Unsettled, Fault):
                 notes.uncut = True
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from typing import Final, NamedTuple
 
 _BLOCK: Final = 64 * 1024
@@ -28,8 +29,14 @@ class Edit(NamedTuple):
             start -= 1
         while end < len(old) and old[end] & 0xC0 == 0x80:
             end += 1
+        stop = self.stop + end - self.end
+        if stop - start > _BLOCK and new.isascii():
+            return True  # without copies of megabytes, which hold the GIL for milliseconds
+        decoder, view = getincrementaldecoder("utf-8")(), memoryview(new)
         try:
-            new[start : self.stop + end - self.end].decode()
+            for at in range(start, stop, _BLOCK):
+                decoder.decode(view[at : min(at + _BLOCK, stop)])
+            decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return False
         return True

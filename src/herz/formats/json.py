@@ -16,7 +16,7 @@ import msgspec
 
 from herz.formats.fault import Fault, Limits, line_at, too_deep
 from herz.formats.numbered import numbered, on_one_line
-from herz.formats.pace import Pause
+from herz.formats.pace import Pause, onward
 from herz.formats.pieces import Piece, Runs, Uncut, assembled
 from herz.formats.settle import Unsettled, settle
 from herz.formats.written import LineTable, Member, Table, build
@@ -51,8 +51,13 @@ _BEFORE_COLON: Final = (b" :", b"\t:", b"\n:", b"\r:")
 
 def decode(data: bytes, limits: Limits) -> dict[str, Any]:
     """The tree of a JSON document, as fast as can be. Raises `Fault`."""
+    return read(data, limits)[0]
+
+
+def read(data: bytes, limits: Limits) -> tuple[dict[str, Any], bool]:
+    """As `decode`; and whether every table is sure to have its entries in the order of the text, none expanded."""
     if not data.strip():
-        return {}
+        return {}, True
     try:
         raw = _ORDINARY.decode(data)
         ordinary = True
@@ -61,8 +66,10 @@ def decode(data: bytes, limits: Limits) -> dict[str, Any]:
     return settled(raw, data, limits, ordinary=ordinary)
 
 
-def settled(raw: dict[str, Any], data: bytes, limits: Limits, *, ordinary: bool, depth: int = 1) -> dict[str, Any]:
-    """`raw`, decoded from `data` and at `depth`, after every check: expanded, exact. Raises `Fault`."""
+def settled(
+    raw: dict[str, Any], data: bytes, limits: Limits, *, ordinary: bool, depth: int = 1
+) -> tuple[dict[str, Any], bool]:
+    """`raw`, decoded from `data` and at `depth`, after every check: expanded, exact; and as `read`. Raises `Fault`."""
     judged = ordinary and depth + _ORDINARY_DEPTH <= limits.max_depth
     try:
         check = settle(raw, limits, depth, braces=_count(data, b"{") if judged else None)
@@ -70,10 +77,10 @@ def settled(raw: dict[str, Any], data: bytes, limits: Limits, *, ordinary: bool,
             raw = _exact(data)
             check = settle(raw, limits, depth)
         if unambiguous(data, check.entries):
-            return raw
+            return raw, check.in_order
     except Unsettled:
         pass
-    return build(written(data, limits), limits, depth)[0]
+    return build(written(data, limits), limits, depth)[0], False
 
 
 def members(data: bytes) -> tuple[dict[str, Any], bool]:
@@ -95,8 +102,8 @@ def members(data: bytes) -> tuple[dict[str, Any], bool]:
     return found, False
 
 
-def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], Runs]:
-    """As `decode`, from the document's `pieces`, so that no call takes long; and where they are.
+def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], bool, Runs]:
+    """As `read`, from the document's `pieces`, so that no call takes long; and where they are.
 
     `Uncut` or `Unsettled` when that is not to be had, or not without a fault.
     """
@@ -110,11 +117,12 @@ def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -
 
     raw, runs = assembled(seen(), pause)
     judged = ordinary and runs.depth() + _ORDINARY_DEPTH <= limits.max_depth
-    check = settle(raw, limits, braces=_count(data, b"{") if judged else None, pause=pause)
     pause()
-    if check.large_float or not unambiguous(data, check.entries):
+    check = settle(raw, limits, braces=_count(data, b"{", pause) if judged else None, pause=pause)
+    pause()
+    if check.large_float or not unambiguous(data, check.entries, pause):
         raise Unsettled("floats or keys")
-    return raw, runs
+    return raw, check.in_order, runs
 
 
 def piece(data: bytes, limits: Limits, depth: int) -> tuple[dict[str, Any], list[str]]:
@@ -127,7 +135,7 @@ def piece(data: bytes, limits: Limits, depth: int) -> tuple[dict[str, Any], list
         raise Uncut
     names = list(found)
     try:
-        return settled(found, b"{%b}" % data, limits, ordinary=ordinary, depth=depth), names
+        return settled(found, b"{%b}" % data, limits, ordinary=ordinary, depth=depth)[0], names
     except Fault:
         raise Uncut from None
 
@@ -145,32 +153,36 @@ def parse(data: bytes, limits: Limits) -> dict[str, Any]:
     return raw
 
 
-def unambiguous(data: bytes, entries: int) -> bool:
+def unambiguous(data: bytes, entries: int, pause: Pause = onward) -> bool:
     """True when `data` cannot have more keys than the `entries` that were decoded; False when that is not known."""
-    colons = _count(data, b":")
+    colons = _count(data, b":", pause)
     if colons == entries:
         return True
-    after_quote = _count(data, b'":')
+    after_quote = _count(data, b'":', pause)
     if after_quote > entries:
         return False
-    others = 0 if after_quote == colons else sum(_count(data, before) for before in _BEFORE_COLON)
+    others = 0 if after_quote == colons else sum(_count(data, before, pause) for before in _BEFORE_COLON)
     return after_quote + others == entries
 
 
-def _count(data: bytes, what: bytes) -> int:
+def _count(data: bytes, what: bytes, pause: Pause = onward) -> int:
     """How often `what` occurs; at least that often when it is longer than a byte. No call takes a millisecond."""
-    step = 1 << 20
-    if len(data) <= step:
-        return data.count(what)
-    return sum(data.count(what, start, start + step + len(what) - 1) for start in range(0, len(data), step))
+    step, found = 1 << 19, 0
+    for start in range(0, len(data), step):
+        found += data.count(what, start, start + step + len(what) - 1)
+        pause()
+    return found
 
 
-def lines(data: bytes, limits: Limits) -> LineTable:
-    """The line of every key of a document that `decode` took."""
+def lines(data: bytes, limits: Limits, tree: dict[str, Any] | None = None) -> LineTable:
+    """The line of every key of a document that `decode` took; `tree` is what `read` made of it, if that is in order."""
+    in_order = True
+    if tree is None:
+        tree, in_order = read(data, limits)
     if b"\n" not in data.strip():
-        return on_one_line(decode(data, limits), line_at(data, len(data) - len(data.lstrip())))
-    if b'\\":' not in data:  # then every quote in front of a colon is the end of a key
-        found = numbered(_PLAIN.decode(data), _key_lines(data))
+        return on_one_line(tree, line_at(data, len(data) - len(data.lstrip())))
+    if in_order and not (b"\\" in data and b'\\":' in data):  # then every quote before a colon is the end of a key
+        found = numbered(tree, _key_lines(data))
         if found is not None:
             return found
     return build(written(data, limits), limits)[1]

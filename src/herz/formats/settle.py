@@ -29,10 +29,14 @@ class Unsettled(Exception):
 
 
 class Settled(NamedTuple):
-    """What the check learned: entries of all tables (lists' ones included), and whether a float may lose digits."""
+    """What the check learned: entries of all tables (lists' ones included), and whether a float may lose digits.
+
+    `in_order` tells that no name stood for a path, so that every entry still is where its key was written.
+    """
 
     entries: int
     large_float: bool
+    in_order: bool
 
 
 def settle(
@@ -46,7 +50,7 @@ def settle(
     `braces` tells that the values are known to be fine (no large float, only scalars in lists) and how many
     tables there can be at most, so that the values of the last ones need no look.
     """
-    entries, large, seen = 0, False, 0
+    entries, large, seen, in_order = 0, False, 0, True
     tables: list[dict[str, Any]] = [root]
     inner: list[Any] = []  # lists, and the tables inside them
     while tables or inner:
@@ -58,7 +62,10 @@ def settle(
         for batch in _batches(tables):
             entries += sum(map(len, batch))
             if _dotted_or_respelled(batch):
-                entries -= sum(map(_expand, batch))
+                for table in batch:
+                    extra, moved = _expand(table)
+                    entries -= extra
+                    in_order = in_order and not moved
                 braces = None if braces is None else sys.maxsize
             if braces is None:
                 large |= _values(chain.from_iterable(map(dict.values, batch)), deeper, below, pause)
@@ -76,7 +83,7 @@ def settle(
                     raise Unsettled("name")
             large |= _values(values, below, below, pause)
         tables, inner, depth = deeper, below, depth + 1
-    return Settled(entries, large)
+    return Settled(entries, large, in_order)
 
 
 def _batches(tables: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -148,17 +155,19 @@ def _respelled(names: Iterable[str]) -> bool:
     return False
 
 
-def _expand(table: dict[str, Any]) -> int:
+def _expand(table: dict[str, Any]) -> tuple[int, bool]:
     """Make the dotted names of `table` nested tables, in place, and refuse two spellings of one key.
 
-    Returns how many entries of tables below are not written as such, for whoever counts what is written.
+    Returns how many entries of tables below are not written as such, for whoever counts what is written, and whether
+    there were such names.
     """
     try:
         names = "\n".join(table)
     except TypeError:
         raise Unsettled("name") from None
     extra = 0
-    if "." in names or "[" in names or "" in table:
+    moved = "." in names or "[" in names or "" in table
+    if moved:
         members = list(table.items())
         table.clear()
         parents = {"": table}
@@ -177,7 +186,7 @@ def _expand(table: dict[str, Any]) -> int:
                 extra += into is not table
     if _respelled(table):
         raise Unsettled("spelling")
-    return extra
+    return extra, moved
 
 
 def _descend(table: dict[str, Any], name: str) -> tuple[dict[str, Any], str, int]:

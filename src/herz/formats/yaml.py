@@ -57,15 +57,18 @@ MARKER: Final = re.compile(rb"(?:\A|[\n\r])(?:---|\.\.\.|%)")
 
 def decode(data: bytes, limits: Limits) -> dict[str, Any]:
     """The tree of a YAML document. Raises `Fault`."""
+    return read(data, limits)[0]
+
+
+def read(data: bytes, limits: Limits) -> tuple[dict[str, Any], bool]:
+    """As `decode`; and whether every table is sure to have its entries in the order of the text, none expanded."""
     raw = quick(without_header(data))
     if raw is not None:
         try:
-            settle(raw, limits)
+            return raw, settle(raw, limits).in_order
         except Unsettled:
             pass
-        else:
-            return raw
-    return build(written(data.decode(), limits), limits)[0]
+    return build(written(data.decode(), limits), limits)[0], False
 
 
 def members(data: bytes, limits: Limits) -> dict[str, Any]:
@@ -81,14 +84,13 @@ def members(data: bytes, limits: Limits) -> dict[str, Any]:
         raise Uncut from None
 
 
-def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], Runs]:
-    """As `decode`, from the document's `pieces`, so that no call takes long; and where they are.
+def reload(data: bytes, limits: Limits, pieces: Iterable[Piece], pause: Pause) -> tuple[dict[str, Any], bool, Runs]:
+    """As `read`, from the document's `pieces`, so that no call takes long; and where they are.
 
     `Uncut` or `Unsettled` when that is not to be had, or not without a fault.
     """
     raw, runs = assembled(pieces, pause)
-    settle(raw, limits, pause=pause)
-    return raw, runs
+    return raw, settle(raw, limits, pause=pause).in_order, runs
 
 
 def without_header(data: bytes) -> bytes:
@@ -138,19 +140,21 @@ def similar(data: bytes) -> bool:
     return not any(pattern.search(data) for pattern in _ODD_NUMBERS)
 
 
-def lines(data: bytes, limits: Limits) -> LineTable:
-    """The line of every key of a document that `decode` took."""
+def lines(data: bytes, limits: Limits, tree: dict[str, Any] | None = None) -> LineTable:
+    """The line of every key of a document that `decode` took; `tree` is what `read` made of it, if that is in order."""
     plain_text = without_header(data)
-    if not _FLOW_TABLE.search(data):
-        raw = quick(plain_text)
-        if raw is not None:
+    if not _FLOW_TABLE.search(data) and similar(plain_text):
+        in_order = True
+        if tree is None:
+            tree, in_order = read(data, limits)
+        if in_order:
             # Without flow style and block scalars every key is on a line of its own, in front of a colon.
             numbers = [
                 number
                 for number, line in enumerate(plain_text.split(b"\n"), 1)
                 if (b": " in line or line.rstrip().endswith(b":")) and not line.lstrip().startswith(b"#")
             ]
-            found = numbered(raw, numbers)
+            found = numbered(tree, numbers)
             if found is not None:
                 return found
     return build(written(data.decode(), limits), limits)[1]

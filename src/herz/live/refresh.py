@@ -7,6 +7,7 @@ before. Whatever fails, the candidate is closed and the generation in force has 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -238,18 +239,20 @@ class Prepared:
         if rebuilt:
             built = set(self._built)
             kept = tuple(one.provider.name for one in list(objects.instances.values()) if one.provider not in built)
-        bindings = [
-            f"{one.one.properties.name} at {one.one.properties.at or 'the root'}"
-            for one in self._rebound.values()
-            if one.changed
-        ]
+        bindings: tuple[str, ...] = ()
+        if self._rebound:
+            bindings = tuple(
+                f"{one.one.properties.name} at {one.one.properties.at or 'the root'}"
+                for one in self._rebound.values()
+                if one.changed
+            )
         return Refresh(
             generation.number,
             rebuilt,
             kept,
-            tuple(bindings),
-            tuple([key for keys in generation.waiting.values() for key in keys]),
-            tuple([line for lines in generation.unknown.values() for line in lines]),
+            bindings,
+            tuple(chain.from_iterable(generation.waiting.values())),
+            tuple(chain.from_iterable(generation.unknown.values())),
             self._bind_ms,
             self._build_ms,
             self._swap_ms,

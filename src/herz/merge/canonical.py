@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import chain
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from herz.model.number import integral
 from herz.model.secret import SecretKeys
-from herz.model.tree import is_table
+from herz.model.tree import ABSENT, is_table
 
 TOGETHER: Final = 32
 """Entries up to which the names of a table are judged by one remembered answer."""
@@ -30,20 +30,41 @@ _SCALARS: Final = frozenset({str, int, bool, float, type(None)})
 """Types whose JSON is canonical as it is, but for some floats."""
 
 _EXACT: Final = _SCALARS - {float}
+_PLAIN: Final = _SCALARS | {list}
 
 encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def plain_json(entries: dict[str, Any], secret: SecretKeys) -> bool:
-    """Whether the JSON of leaves and small tables is canonical as it is and holds no secret; False when unsure."""
-    small: list[dict[str, Any]] = []
-    values = list(entries.values())
-    kinds = set(map(type, values))
+class Content(NamedTuple):
+    """What a table holds, gone through once: its `tables`, the values in them (`below`), and the types of both."""
+
+    entries: dict[str, Any]
+    kinds: set[type]
+    tables: list[dict[str, Any]]
+    below: list[Any]
+    kinds_below: set[type]
+
+
+def content_of(entries: dict[str, Any]) -> Content:
+    """What `entries` and the tables among them hold."""
+    kinds = set(map(type, entries.values()))
+    tables: list[dict[str, Any]] = []
+    below: list[Any] = []
     if dict in kinds:
-        small = [value for value in values if type(value) is dict]
-        values += chain.from_iterable(map(dict.values, small))
-        kinds = set(map(type, values))
-        kinds.discard(dict)  # what is left of them is empty
+        tables = [value for value in entries.values() if type(value) is dict]
+        for table in tables:
+            below += table.values()
+    return Content(entries, kinds, tables, below, set(map(type, below)))
+
+
+def plain_json(content: Content, secret: SecretKeys) -> bool:
+    """Whether the JSON of leaves and small tables is canonical as it is and holds no secret; False when unsure."""
+    entries, kinds, tables, below, kinds_below = content
+    kinds = kinds | kinds_below
+    kinds.discard(dict)  # what is below of them is empty
+    if not kinds <= _PLAIN:
+        return False
+    values = [*entries.values(), *below] if float in kinds or list in kinds else below
     if list in kinds:
         items = list(chain.from_iterable([value for value in values if type(value) is list]))
         values += items
@@ -54,8 +75,8 @@ def plain_json(entries: dict[str, Any], secret: SecretKeys) -> bool:
     if float in kinds and not _plain_floats([value for value in values if type(value) is float]):
         return False
     if len(entries) > TOGETHER:
-        return not secret.among(chain(entries, *small) if small else entries)
-    return not _any_secret(secret, frozenset(entries).union(*small))
+        return not secret.among(chain(entries, *tables) if tables else entries)
+    return not _any_secret(secret, frozenset(entries).union(*tables))
 
 
 def _plain_floats(floats: list[float]) -> bool:
@@ -70,14 +91,14 @@ def _any_secret(secret: SecretKeys, names: frozenset[str]) -> bool:
 
 
 def plain_at(name: str, value: Any, before: Any, secret: SecretKeys) -> bool:
-    """`plain_json({name: value})`, where `before` was there and plain; None where nothing was."""
-    if before is not None and type(value) in _EXACT:
+    """Whether `{name: value}` is plain, where `before` was there and plain; `ABSENT` where nothing was."""
+    if before is not ABSENT and type(value) in _EXACT:
         return True  # the name is as plain as it was
     if type(value) is dict and type(before) is dict and value.keys() == before.keys():
         kinds = set(map(type, value.values()))
         if kinds <= _SCALARS:  # the names are as plain as they were
             return float not in kinds or _plain_floats([inner for inner in value.values() if type(inner) is float])
-    return plain_json({name: value}, secret)
+    return plain_json(content_of({name: value}), secret)
 
 
 def canonical(value: Any, secret: SecretKeys, *, hidden: bool, sheltered: bool) -> Any:

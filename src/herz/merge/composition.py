@@ -90,8 +90,10 @@ class Composition:
         trees = trees_of(layers)
         if len(trees) == 1 and (len(layers) == len(self.layers) == 1 or len(trees_of(self.layers)) <= 1):
             raw: Tree = trees[0]
+            moved = touched
         else:
             raw, events = patched(self.raw, trees, touched)
+            moved = [event.path for event in events]
         tree, references, changes = raw, self.references, events
         if references.uses or any(holds_reference(event.after) for event in events):
             tree, references, changes = resolve_again(
@@ -99,9 +101,10 @@ class Composition:
             )
         result = Composition(layers, raw, tree, references, self.environment, self.secrets)
         if self._effective is not None:
-            self._advance_effective(result, [event.path for event in changes], [event.path for event in events])
+            changed = moved if changes is events else [event.path for event in changes]
+            self._advance_effective(result, changed, moved)
         if self._release is not None and not layers[index].local:
-            self._advance_release(result, touched, [event.path for event in events])
+            self._advance_release(result, touched, moved)
         elif self._release is not None:
             result._release, result._shared = self._release, self._shared
         return result, changes

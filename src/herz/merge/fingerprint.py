@@ -22,13 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha256
-from itertools import chain
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
 from immutables import Map
 
-from herz.merge.canonical import ESCAPED_MARK, canonical, encode, plain_at, plain_json
+from herz.merge.canonical import ESCAPED_MARK, Content, canonical, content_of, encode, plain_at, plain_json
 from herz.model.key import Path
 from herz.model.secret import SecretKeys
 from herz.model.tree import ABSENT, Tree, is_table, lookup
@@ -42,42 +41,22 @@ _TABLES: Final = frozenset({dict, Map})
 
 
 class Bucket:
-    """The digest of a few entries: leaves and small tables as they are, larger tables as their nodes.
+    """The digest of a few entries: leaves and small tables as they are, larger tables (`large`, in order) as nodes.
 
-    `plain` tells that the JSON of what it holds is canonical as it is, and holds no secret; that is found out
-    unless it is given. `pieces` is that JSON, entry by entry in the order of their names: made with the first change
-    of a small table, so that the next one encodes that table and not its neighbours again.
+    `covered` is the canonical JSON of the leaves and small tables, kept so that a change encodes one entry and not its
+    neighbours; `plain` tells that it is what they are encoded as anyway, and holds no secret.
     """
 
-    __slots__ = ("digest", "entries", "pieces", "plain")
+    __slots__ = ("covered", "digest", "entries", "large", "plain")
 
-    def __init__(
-        self,
-        entries: dict[str, Any],
-        secret: SecretKeys,
-        sheltered: bool,
-        plain: bool | None = None,
-        pieces: dict[str, bytes] | None = None,
-    ) -> None:
+    def __init__(self, entries: dict[str, Any], covered: bytes, large: list[str], plain: bool) -> None:
         self.entries = entries
-        self.pieces = pieces
-        content, tables = entries, b""
-        kinds = set(map(type, entries.values()))
-        if not kinds.isdisjoint(_NODES):
-            if kinds <= _NODES:
-                content, names = {}, sorted(entries)
-            else:
-                content = {name: value for name, value in entries.items() if type(value) not in _NODES}
-                names = sorted(entries.keys() - content.keys())
-            tables = encode(names) + b"".join([entries[name].digest for name in names])
-        self.plain: bool = not sheltered and plain_json(content, secret) if plain is None else plain
-        if pieces is not None:
-            covered = b"{%b}" % b",".join(pieces.values())
-        else:
-            covered = encode(content) if self.plain else b""
-            if not self.plain or ESCAPED_MARK in covered:
-                covered = encode(canonical(content, secret, hidden=False, sheltered=sheltered))
-        self.digest: bytes = sha256(b"b" + covered + tables).digest()
+        self.covered = covered
+        self.large = large
+        self.plain = plain
+        if large:
+            covered += encode(large) + b"".join([entries[name].digest for name in large])
+        self.digest: bytes = sha256(b"b" + covered).digest()
 
 
 class Branch:
@@ -94,6 +73,29 @@ class Branch:
 
 Node: TypeAlias = "Bucket | Branch"
 _NODES: Final = frozenset({Bucket, Branch})
+
+
+_NO_NAMES: Final[list[str]] = []
+
+
+def _bucket(entries: dict[str, Any], secret: SecretKeys, sheltered: bool, plain: bool | None = None) -> Bucket:
+    """The bucket of any `entries`; whether they are plain is found out unless it is given."""
+    content, large = entries, _NO_NAMES
+    if not _NODES.isdisjoint(map(type, entries.values())):
+        content = {name: value for name, value in entries.items() if type(value) not in _NODES}
+        large = sorted(entries.keys() - content.keys())
+    if plain is None:
+        plain = not sheltered and plain_json(content_of(content), secret)
+    return Bucket(entries, _covered(content, secret, sheltered, plain), large, plain)
+
+
+def _covered(content: dict[str, Any], secret: SecretKeys, sheltered: bool, plain: bool) -> bytes:
+    """The canonical JSON of leaves and small tables."""
+    if plain:
+        covered = encode(content)
+        if not (b"\\" in covered and ESCAPED_MARK in covered):
+            return covered
+    return encode(canonical(content, secret, hidden=False, sheltered=sheltered))
 
 
 def _size(node: Node | None) -> int:
@@ -136,7 +138,7 @@ class Fingerprint:
         for at, segment in enumerate(path, 1):
             node = _entry(node, segment, crc32(segment.encode("utf-8", "surrogatepass")))
             if type(node) is dict and node and at == len(path):
-                node = Bucket(node, self._secret, any(map(self._secret.shelters, path)))
+                node = _bucket(node, self._secret, any(map(self._secret.shelters, path)))
             if type(node) not in _NODES:
                 return None
         return f"sha256:{node.digest.hex()}"
@@ -144,12 +146,14 @@ class Fingerprint:
 
 def _table(table: Tree, secret: SecretKeys, sheltered: bool) -> Node:
     entries = table if type(table) is dict else dict(table)
-    kinds = set(map(type, entries.values()))
-    if Map in kinds or (dict in kinds and not _all_small([v for v in entries.values() if type(v) is dict])):
-        entries = {
-            name: _inner(value, secret, sheltered or secret.shelters(name)) if is_table(value) and value else value
-            for name, value in entries.items()
-        }
+    content = content_of(entries)
+    if Map not in content.kinds and _all_small(content):
+        plain = not sheltered and plain_json(content, secret)  # together, or else each bucket finds out for itself
+        return _node(entries, 0, secret, sheltered, plain if plain or len(entries) <= BUCKET else None)
+    entries = {
+        name: _inner(value, secret, sheltered or secret.shelters(name)) if is_table(value) and value else value
+        for name, value in entries.items()
+    }
     return _node(entries, 0, secret, sheltered)
 
 
@@ -168,24 +172,23 @@ def _small(table: Tree) -> bool:
     return _TABLES.isdisjoint(map(type, values)) or not any(is_table(value) and value for value in values)
 
 
-def _all_small(tables: list[dict[str, Any]]) -> bool:
-    """Whether all of `tables` are small, judged together; False when unsure."""
-    return max(map(len, tables)) <= BUCKET and _TABLES.isdisjoint(
-        map(type, chain.from_iterable(map(dict.values, tables)))
-    )
+def _all_small(content: Content) -> bool:
+    """Whether all tables in a table are small, judged together; False when unsure."""
+    return max(map(len, content.tables), default=0) <= BUCKET and _TABLES.isdisjoint(content.kinds_below)
 
 
 def _node(entries: dict[str, Any], depth: int, secret: SecretKeys, sheltered: bool, plain: bool | None = None) -> Node:
+    """The node at `depth` of `entries`; they are leaves and small tables where `plain` says so, and nodes otherwise."""
     if len(entries) <= BUCKET or depth == DEEPEST:
-        return Bucket(entries, secret, sheltered, plain)
-    if plain is None and not sheltered:
-        plain = plain_json(entries, secret) or None  # together, or else each bucket finds out for itself
+        if plain:
+            return Bucket(entries, _covered(entries, secret, sheltered, True), _NO_NAMES, True)
+        return _bucket(entries, secret, sheltered, plain)
     levels = 1  # as many at once as will be needed, so that each key is hashed and moved once
     while len(entries) > BUCKET << 4 * levels and depth + levels < DEEPEST:
         levels += 1
     parts: list[dict[str, Any]] = [{} for _ in range(FAN_OUT**levels)]
     shift, mask = 32 - 4 * (depth + levels), FAN_OUT**levels - 1
-    for code, name, value in zip(_codes(entries), entries, entries.values(), strict=True):
+    for code, (name, value) in zip(_codes(entries), entries.items(), strict=True):
         parts[code >> shift & mask][name] = value
     return _gathered(parts, depth, secret, sheltered, plain)
 
@@ -201,14 +204,17 @@ def _codes(names: Iterable[str]) -> Iterable[int]:
 def _gathered(parts: list[dict[str, Any]], depth: int, secret: SecretKeys, sheltered: bool, plain: bool | None) -> Node:
     """The node at `depth` over `parts`, which are some levels below it."""
     count = sum(map(len, parts))
-    if len(parts) == 1 or count <= BUCKET:
-        entries = parts[0] if len(parts) == 1 else {name: value for part in parts for name, value in part.items()}
+    if count <= BUCKET:
+        entries = {name: value for part in parts for name, value in part.items()}
         return _node(entries, depth, secret, sheltered, plain)
-    step = len(parts) // FAN_OUT
-    below = [parts[at : at + step] for at in range(0, len(parts), step)]
-    return Branch(
-        [_gathered(part, depth + 1, secret, sheltered, plain) if any(part) else None for part in below], count
-    )
+    children: list[Node | None]
+    if len(parts) == FAN_OUT:
+        children = [_node(part, depth + 1, secret, sheltered, plain) if part else None for part in parts]
+    else:
+        step = len(parts) // FAN_OUT
+        below = [parts[at : at + step] for at in range(0, len(parts), step)]
+        children = [_gathered(part, depth + 1, secret, sheltered, plain) if any(part) else None for part in below]
+    return Branch(children, count)
 
 
 def _updated(node: Node, tree: Any, path: Path, at: int, secret: SecretKeys, sheltered: bool) -> Node:
@@ -250,7 +256,7 @@ def _with(node: Node, name: str, code: int, value: Any, shift: int, secret: Secr
     if child is None:
         if value is ABSENT:
             return node
-        changed: Node | None = Bucket({name: value}, secret, sheltered)
+        changed: Node | None = _bucket({name: value}, secret, sheltered)
     else:
         changed = _with(child, name, code, value, shift - 4, secret, sheltered)
         if not _size(changed):
@@ -261,7 +267,7 @@ def _with(node: Node, name: str, code: int, value: Any, shift: int, secret: Secr
     if count > BUCKET:
         start = 32 * digit
         return Branch(children, count, node.digests[:start] + _digest(changed) + node.digests[start + 32 :])
-    return Bucket({name: entry for below in children for name, entry in _entries(below).items()}, secret, sheltered)
+    return _bucket({name: entry for below in children for name, entry in _entries(below).items()}, secret, sheltered)
 
 
 def _replaced(
@@ -288,34 +294,26 @@ def _replaced(
 def _bucket_with(bucket: Bucket, name: str, value: Any, depth: int, secret: SecretKeys, sheltered: bool) -> Node:
     if value is ABSENT:
         entries = {known: entry for known, entry in bucket.entries.items() if known != name}
-        return Bucket(entries, secret, sheltered, bucket.plain or None)
+        return _bucket(entries, secret, sheltered, bucket.plain or None)
+    before = bucket.entries.get(name, ABSENT)
     entries = {**bucket.entries, name: value}
-    if type(value) in _NODES:
-        plain = bucket.plain
-    else:
-        plain = bucket.plain and plain_at(name, value, bucket.entries.get(name), secret)
     if len(entries) > BUCKET:
-        return _node(entries, depth, secret, sheltered, plain or None)
-    return Bucket(entries, secret, sheltered, plain or None, _pieces(bucket, entries, name) if plain else None)
-
-
-def _pieces(bucket: Bucket, entries: dict[str, Any], name: str) -> dict[str, bytes] | None:
-    """The pieces of a plain bucket of these `entries`, which has `name` from now on; None to encode it whole."""
-    value, known = entries[name], bucket.pieces
+        return _node(entries, depth, secret, sheltered)
+    if type(before) in _NODES:
+        if type(value) in _NODES:
+            return Bucket(entries, bucket.covered, bucket.large, bucket.plain)
+        before = ABSENT  # whether its name is that of a secret has not been judged
     if type(value) in _NODES:
-        return None if known is None or name in known else known
-    if known is None:
-        if type(value) is not dict:
-            return None  # leaves alone are encoded faster together
-        pieces = {
-            each: encode({each: entries[each]})[1:-1] for each in sorted(entries) if type(entries[each]) not in _NODES
-        }
-        return None if ESCAPED_MARK in b"".join(pieces.values()) else pieces
-    piece = encode({name: value})[1:-1]
-    if ESCAPED_MARK in piece:
-        return None
-    pieces = {**known, name: piece}
-    return pieces if name in known else dict(sorted(pieces.items()))
+        return _bucket(entries, secret, sheltered, bucket.plain or None)
+    plain = bucket.plain and plain_at(name, value, before, secret)
+    if before is not ABSENT:
+        old = _covered({name: before}, secret, sheltered, bucket.plain)[1:-1]
+        at = bucket.covered.find(old)
+        if 0 < at == bucket.covered.rfind(old):  # lists of tables may hold the same text
+            new = _covered({name: value}, secret, sheltered, plain)[1:-1]
+            covered = b"%b%b%b" % (bucket.covered[:at], new, bucket.covered[at + len(old) :])
+            return Bucket(entries, covered, bucket.large, plain)
+    return _bucket(entries, secret, sheltered, plain or None)
 
 
 def _entries(node: Node | None) -> dict[str, Any]:

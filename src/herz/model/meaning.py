@@ -14,6 +14,9 @@ from herz.model.units import SECONDS, seconds, size
 TOLERANCE: Final = 1e-9
 """Relative and absolute tolerance for two numbers that are not both integral."""
 
+_EXACT: Final = frozenset({str, int, bool})
+"""Types whose values mean the same when they are equal."""
+
 _DIVISION: Final = Context(prec=400)
 """Integers are exact at any size a double reaches, with a step as well."""
 
@@ -75,7 +78,7 @@ def same(old: Any, new: Any, kind: Kind | None = None) -> bool:
                 return bool(normal_new != normal_new)
             return isinstance(normal_old, bool) is isinstance(normal_new, bool) and bool(normal_old == normal_new)
     old_type, new_type = type(old), type(new)
-    if old_type is new_type and (old_type is str or old_type is bool):
+    if old_type is new_type and old_type in _EXACT:
         return bool(old == new)
     if isinstance(old, (int, float)) and isinstance(new, (int, float)):
         return _same_number(old, new)

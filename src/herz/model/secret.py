@@ -31,7 +31,9 @@ _ENDINGS: Final = tuple(
         "secrets",
     ]
 )
-"""What every name that is secret by default ends with."""
+"""What every name that is secret by default ends with,"""
+_LETTERS: Final = frozenset("".join(_ENDINGS))
+"""and the letters of which that is made: a text without one of them is not searched for all."""
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -127,7 +129,8 @@ class SecretKeys:
         if self._further:
             return any(map(self.names, segments))
         text = "\n".join(segments).lower() + "\n"
-        return any(ending in text for ending in _ENDINGS)
+        present = {letter for letter in _LETTERS if letter in text}
+        return any(ending in text for ending in _ENDINGS if present.issuperset(ending))
 
     def holds(self, path: tuple[str, ...]) -> bool:
         """Whether the value at `path` is secret."""

@@ -107,7 +107,9 @@ def _decoded(
         decoded, events = redecode(before.decoded, data)
     if events is None:  # a file that is new changes the list of parts, and nobody asks for its events
         fresh = cast(dict[str, Any], decoded.tree)  # a whole decoding makes dicts, and nobody has seen them yet
-        events = () if before is None else tuple([Event(*at) for at in adopt(before.decoded.tree, fresh, Pace())])
+        pause = Pace()
+        events = () if before is None else tuple([Event(*at) for at in adopt(before.decoded.tree, fresh, pause)])
+        pause()
     return decoded, events
 
 
