@@ -67,7 +67,7 @@ def store_url(request, tmp_path) -> str:
 async def store(store_url):
     """A real store, empty."""
     made = open_store(store_url)
-    await made.delete_prefix("/herz/")
+    await made.delete_prefix("")
     yield made
     await made.close()
 

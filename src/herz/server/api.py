@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
-from litestar.params import Parameter
+from litestar.params import FromPath, PathParameter
 
 from herz import __version__
 from herz.errors import HerzError
@@ -38,7 +39,7 @@ class Health(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 @get("/apps", guards=[known], responses=answers(), summary="Applications and their namespaces", tags=["namespaces"])
-async def apps(plane: Plane, caller: Caller) -> tuple[Namespaces, ...]:
+async def apps(plane: NamedDependency[Plane], caller: NamedDependency[Caller]) -> tuple[Namespaces, ...]:
     """Every application that the caller may read."""
     return tuple(one for one in await plane.desk.apps() if caller.may(Scope.READ, one.app))
 
@@ -50,7 +51,7 @@ async def apps(plane: Plane, caller: Caller) -> tuple[Namespaces, ...]:
     summary="How a namespace stands",
     tags=["namespaces"],
 )
-async def overview(plane: Plane, app: str, namespace: str) -> Overview:
+async def overview(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> Overview:
     """The newest release, the channel, the draft without its content, how many instances, the rollout in flight."""
     return await plane.desk.overview(app, namespace)
 
@@ -62,7 +63,7 @@ async def overview(plane: Plane, app: str, namespace: str) -> Overview:
     summary="Who runs which release",
     tags=["namespaces"],
 )
-async def channel(plane: Plane, app: str, namespace: str) -> Channel:
+async def channel(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> Channel:
     """All pointers of the namespace; an empty channel where nothing was published."""
     return (await plane.desk.channel(app, namespace))[0]
 
@@ -76,10 +77,10 @@ async def channel(plane: Plane, app: str, namespace: str) -> Channel:
 )
 async def content(
     request: Request[Any, Any, Any],
-    plane: Plane,
+    plane: NamedDependency[Plane],
     digest: Annotated[
         str,
-        Parameter(description="`sha256:<hex>`", examples=[Example(value="sha256:" + "0" * 64)]),
+        PathParameter(description="`sha256:<hex>`", examples=[Example(value="sha256:" + "0" * 64)]),
     ],
 ) -> Response[bytes]:
     """All layers of a content. It never changes, so it may be kept for ever. Whoever knows the digest may read it."""
@@ -100,7 +101,7 @@ async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 @get("/health", summary="Whether the server works", tags=["server"], opt={"open": True}, include_in_schema=True)
-async def health(plane: Plane) -> Response[Health]:
+async def health(plane: NamedDependency[Plane]) -> Response[Health]:
     """200 while the store answers, 503 otherwise."""
     store: dict[str, Any] = {}
     status = "CLOSING" if plane.closing.is_set() else "UP"

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from litestar import delete, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from herz.release.record import Record
 from herz.server.access import Caller, requires
@@ -16,8 +17,8 @@ from herz.server.problems import answers
 from herz.server.tokens import Grant, Scope, Token
 
 _LAST: Final = 10**15
-After = Annotated[int, Parameter(ge=0, le=_LAST, description="Only entries above this number", required=False)]
-Limit = Annotated[int, Parameter(ge=1, le=500, description="At most so many", required=False)]
+After = Annotated[int, QueryParameter(ge=0, le=_LAST, description="Only entries above this number")]
+Limit = Annotated[int, QueryParameter(ge=1, le=500, description="At most so many")]
 
 
 class TokenBody(Record, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class TokenCreated(Record, frozen=True, kw_only=True):
 
 
 @get("/audit", guards=[requires(Scope.ADMIN)], responses=answers(422), summary="The audit log", tags=["audit"])
-async def audit(plane: Plane, after: After = 0, limit: Limit = 100) -> tuple[AuditEntry, ...]:
+async def audit(plane: NamedDependency[Plane], after: After = 0, limit: Limit = 100) -> tuple[AuditEntry, ...]:
     """Who did what, in order; page on with `after` set to the last number."""
     return await plane.audit.entries(after, limit)
 
@@ -73,19 +74,21 @@ async def audit(plane: Plane, after: After = 0, limit: Limit = 100) -> tuple[Aud
     summary="Whether the audit log is whole",
     tags=["audit"],
 )
-async def audit_verify(plane: Plane) -> Verified:
+async def audit_verify(plane: NamedDependency[Plane]) -> Verified:
     """The chain is computed anew; `broken_at` is the first entry that does not hold."""
     return await plane.audit.verify()
 
 
 @get("/tokens", guards=[requires(Scope.ADMIN)], responses=answers(), summary="Tokens", tags=["tokens"])
-async def tokens(plane: Plane) -> tuple[TokenShown, ...]:
+async def tokens(plane: NamedDependency[Plane]) -> tuple[TokenShown, ...]:
     """All tokens, without what they are; expired ones too."""
     return tuple(map(TokenShown.of, await plane.tokens.all()))
 
 
 @post("/tokens", guards=[requires(Scope.ADMIN)], responses=answers(507), summary="A new token", tags=["tokens"])
-async def create_token(plane: Plane, caller: Caller, data: TokenBody) -> TokenCreated:
+async def create_token(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], data: JSONBody[TokenBody]
+) -> TokenCreated:
     """Its text is in the answer, and nowhere else."""
     text, token = await plane.tokens.create(
         data.name, [Grant.parse(grant) for grant in data.grants], by=caller.by, expires=data.expires
@@ -103,7 +106,7 @@ async def create_token(plane: Plane, caller: Caller, data: TokenBody) -> TokenCr
     summary="Revoke a token",
     tags=["tokens"],
 )
-async def revoke_token(plane: Plane, caller: Caller, id: str) -> None:
+async def revoke_token(plane: NamedDependency[Plane], caller: NamedDependency[Caller], id: FromPath[str]) -> None:
     """Nobody gets in with it any more; other servers believe it for a second at most."""
     await plane.tokens.revoke(id, by=caller.by)
     plane.access.forget(id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from litestar import delete, get, post, put
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import field
 
 from herz.release.content import Content
@@ -21,7 +22,7 @@ from herz.server.validation import Validation
 from herz.store.plane import place
 
 Expect = Annotated[
-    int | None, Parameter(ge=0, le=2**63 - 1, description="The revision of the draft that was seen", required=False)
+    int | None, QueryParameter(ge=0, le=2**63 - 1, description="The revision of the draft that was seen")
 ]
 
 
@@ -47,7 +48,7 @@ class SetBody(Record, frozen=True, kw_only=True):
 
 
 @get(f"{PLACE}/draft", guards=[requires(Scope.READ)], responses=answers(404, 410), summary="The draft", tags=["drafts"])
-async def get_draft(plane: Plane, app: str, namespace: str) -> Draft:
+async def get_draft(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> Draft:
     """The draft with its content."""
     return await plane.desk.drafts.get(app, namespace)
 
@@ -60,7 +61,13 @@ async def get_draft(plane: Plane, app: str, namespace: str) -> Draft:
     summary="Replace the draft",
     tags=["drafts"],
 )
-async def put_draft(plane: Plane, caller: Caller, app: str, namespace: str, data: DraftBody) -> Draft:
+async def put_draft(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[DraftBody],
+) -> Draft:
     """Write the whole draft, compared with the revision that it was made on; 409 carries the three-way difference."""
     return await plane.desk.drafts.write(
         app,
@@ -80,7 +87,13 @@ async def put_draft(plane: Plane, caller: Caller, app: str, namespace: str, data
     summary="Throw the draft away",
     tags=["drafts"],
 )
-async def delete_draft(plane: Plane, caller: Caller, app: str, namespace: str, expect: Expect = None) -> None:
+async def delete_draft(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    expect: Expect = None,
+) -> None:
     """The next draft begins from what is live."""
     await plane.desk.drafts.delete(app, namespace, by=caller.by, expect=expect)
 
@@ -93,7 +106,13 @@ async def delete_draft(plane: Plane, caller: Caller, app: str, namespace: str, e
     summary="Set single keys of the draft",
     tags=["drafts"],
 )
-async def set_keys(plane: Plane, caller: Caller, app: str, namespace: str, data: SetBody) -> Draft:
+async def set_keys(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[SetBody],
+) -> Draft:
     """Keys are set in the text, comments and other lines stay; a draft that does not exist begins from what is live."""
     return await plane.desk.drafts.set(
         app,
@@ -114,7 +133,7 @@ async def set_keys(plane: Plane, caller: Caller, app: str, namespace: str, data:
     summary="Whether the draft can be released",
     tags=["drafts"],
 )
-async def validate(plane: Plane, app: str, namespace: str) -> Validation:
+async def validate(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> Validation:
     """Every reason why not, with key and place."""
     return await plane.desk.drafts.validate(app, namespace)
 
@@ -126,13 +145,15 @@ async def validate(plane: Plane, app: str, namespace: str) -> Validation:
     summary="What the draft changes",
     tags=["drafts"],
 )
-async def draft_difference(plane: Plane, app: str, namespace: str) -> tuple[KeyDifference, ...]:
+async def draft_difference(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]
+) -> tuple[KeyDifference, ...]:
     """Against what is live, key by key, with the place of both values; secrets are masked."""
     return await plane.desk.drafts.difference(app, namespace)
 
 
 @get(f"{PLACE}/schema", guards=[requires(Scope.READ)], responses=answers(404), summary="The schema", tags=["drafts"])
-async def get_schema(plane: Plane, app: str, namespace: str) -> dict[str, Any]:
+async def get_schema(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> dict[str, Any]:
     """The JSON Schema that drafts are validated with."""
     found = await plane.desk.schemas.get(app, namespace)
     if found is None:
@@ -148,7 +169,13 @@ async def get_schema(plane: Plane, app: str, namespace: str) -> dict[str, Any]:
     summary="Validate drafts with a schema",
     tags=["drafts"],
 )
-async def put_schema(plane: Plane, caller: Caller, app: str, namespace: str, data: dict[str, Any]) -> None:
+async def put_schema(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[dict[str, Any]],
+) -> None:
     """A JSON Schema; references to other documents are not followed."""
     await plane.desk.schemas.put(app, namespace, data, by=caller.by)
 
@@ -160,7 +187,9 @@ async def put_schema(plane: Plane, caller: Caller, app: str, namespace: str, dat
     summary="Validate drafts with no schema",
     tags=["drafts"],
 )
-async def delete_schema(plane: Plane, caller: Caller, app: str, namespace: str) -> None:
+async def delete_schema(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], app: FromPath[str], namespace: FromPath[str]
+) -> None:
     """Drafts only have to decode from now on."""
     await plane.desk.schemas.delete(app, namespace, by=caller.by)
 

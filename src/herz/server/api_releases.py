@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from herz.release.channel import Release
 from herz.release.content import Content
@@ -18,8 +19,8 @@ from herz.server.problems import answers
 from herz.server.tokens import Scope
 
 _LAST: Final = 10**10
-Before = Annotated[int | None, Parameter(ge=1, le=_LAST, description="Only releases below this number", required=False)]
-Limit = Annotated[int, Parameter(ge=1, le=PAGE_MOST, description="At most so many", required=False)]
+Before = Annotated[int | None, QueryParameter(ge=1, le=_LAST, description="Only releases below this number")]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MOST, description="At most so many")]
 
 
 class ReleaseBody(Record, frozen=True, kw_only=True):
@@ -56,7 +57,13 @@ class PublishBody(Record, frozen=True, kw_only=True):
     summary="Make the draft a release",
     tags=["releases"],
 )
-async def create_release(plane: Plane, caller: Caller, app: str, namespace: str, data: ReleaseBody) -> Release:
+async def create_release(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[ReleaseBody],
+) -> Release:
     """Immutable and numbered. Everybody runs it at once, unless `publish` is false: then it stays dormant.
 
     409 while a rollout is under way; `force` ends the rollout, and is loud in the audit log.
@@ -76,7 +83,11 @@ async def create_release(plane: Plane, caller: Caller, app: str, namespace: str,
 
 @get(f"{PLACE}/releases", guards=[requires(Scope.READ)], responses=answers(), summary="Releases", tags=["releases"])
 async def releases(
-    plane: Plane, app: str, namespace: str, before: Before = None, limit: Limit = PAGE
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    before: Before = None,
+    limit: Limit = PAGE,
 ) -> tuple[Release, ...]:
     """The newest first; page on with `before` set to the last number."""
     return await plane.desk.releases(app, namespace, before=before, limit=limit)
@@ -89,7 +100,9 @@ async def releases(
     summary="One release",
     tags=["releases"],
 )
-async def release(plane: Plane, app: str, namespace: str, number: int) -> Release:
+async def release(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], number: FromPath[int]
+) -> Release:
     """Who released what, when and why."""
     return await plane.desk.release(app, namespace, number)
 
@@ -101,7 +114,9 @@ async def release(plane: Plane, app: str, namespace: str, number: int) -> Releas
     summary="What a release holds",
     tags=["releases"],
 )
-async def release_content(plane: Plane, app: str, namespace: str, number: int) -> Content:
+async def release_content(
+    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], number: FromPath[int]
+) -> Content:
     """All its layers, as they were written."""
     return await plane.desk.content(app, namespace, number)
 
@@ -114,7 +129,11 @@ async def release_content(plane: Plane, app: str, namespace: str, number: int) -
     tags=["releases"],
 )
 async def release_difference(
-    plane: Plane, app: str, namespace: str, number: int, after: int
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    number: FromPath[int],
+    after: FromPath[int],
 ) -> tuple[KeyDifference, ...]:
     """Key by key, with the place of both values; secrets are masked."""
     return await plane.desk.difference(app, namespace, number, after)
@@ -128,7 +147,13 @@ async def release_difference(
     summary="Go back to a release",
     tags=["releases"],
 )
-async def rollback(plane: Plane, caller: Caller, app: str, namespace: str, data: RollbackBody) -> Moved:
+async def rollback(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[RollbackBody],
+) -> Moved:
     """Point the channel at it, and reset the draft to its content, in one write. 409 while a rollout is under way."""
     return await plane.desk.rollback(app, namespace, data.to, by=caller.by, message=data.message, expect=data.expect)
 
@@ -141,7 +166,13 @@ async def rollback(plane: Plane, caller: Caller, app: str, namespace: str, data:
     summary="Let everybody run a release",
     tags=["releases"],
 )
-async def publish(plane: Plane, caller: Caller, app: str, namespace: str, data: PublishBody) -> Moved:
+async def publish(
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    data: JSONBody[PublishBody],
+) -> Moved:
     """Point the channel at it. 409 while a rollout is under way; `force` ends the rollout, loudly."""
     return await plane.desk.publish(app, namespace, data.release, by=caller.by, message=data.message, force=data.force)
 

@@ -17,6 +17,7 @@ from litestar.datastructures import ResponseHeader, State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from herz import __version__
@@ -101,11 +102,12 @@ def _lifespan(
 def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Herz",
+        use_handler_docstrings=True,
         version=__version__,
         description="Releases of configuration, who runs them, and rollouts with proof. Errors are RFC 9457 problems "
         "(`application/problem+json`) with `what`, `where` and `remedy`.",
         path=f"{API}/openapi",
-        render_plugins=[],  # pages that load scripts from elsewhere; the document is at openapi.json
+        render_plugins=[JsonRenderPlugin()],  # the others are pages that load scripts from elsewhere
         components=Components(
             security_schemes={
                 "token": SecurityScheme(type="http", scheme="bearer", description="A token, as `herz_…`.")
