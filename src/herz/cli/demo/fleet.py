@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final, TextIO
 
-from herz.cli.demo.crew import Crew
+from herz.cli.demo.crew import Crew, together
 from herz.cli.demo.fleet_screen import FleetScreen
 from herz.cli.demo.fleet_story import BANK_S, CONFIGURATION, FleetStory
 from herz.cli.demo.fleet_tally import FleetTally
 from herz.cli.demo.http import Connection
-from herz.cli.demo.process import Child, ChildFailed
+from herz.cli.demo.process import Child
 from herz.cli.demo.screen import Screen, screen_for
 from herz.cli.demo.stage import TERMINATED, to_its_end
 from herz.client import ControlPlane, Namespace
@@ -99,19 +99,9 @@ async def _perform(screen: Screen, tally: FleetTally, pause_s: float) -> None:
         )
         counting = asyncio.create_task(_count(load, tally))
         stack.callback(counting.cancel)
-        await _all_there(tally)
-        if not screen.live:
-            screen.open()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             free_port = taken.getsockname()[1]
-        telling = asyncio.create_task(FleetStory(shop, screen, tally, free_port=free_port, pause_s=pause_s).play())
-        stack.callback(telling.cancel)
-        await asyncio.wait({telling, counting}, return_when=asyncio.FIRST_COMPLETED)
-        if not telling.done() or telling.exception() is not None:
-            await crew.blame()
-            if not telling.done():
-                raise ChildFailed("the load counts no more")
-        telling.result()
+        await crew.during(_tell(FleetStory(shop, screen, tally, free_port=free_port, pause_s=pause_s), screen, tally))
         load.dismiss()  # it finishes what is under way, and counts once more
         await counting
         tally.mixed = await _mixed(services)
@@ -136,13 +126,7 @@ async def _services(crew: Crew, url: str, count: int) -> list[Child]:
                 "fleet_service", "--source", source, "--instance", name, "--zone", zone, inside=name
             )
 
-    starting = [asyncio.create_task(start(number)) for number in range(1, count + 1)]
-    try:
-        return await asyncio.gather(*starting)
-    finally:
-        for task in starting:  # where one failed, the others need not come
-            task.cancel()
-        await asyncio.gather(*starting, return_exceptions=True)
+    return await together(start(number) for number in range(1, count + 1))
 
 
 async def _count(load: Child, tally: FleetTally) -> None:
@@ -158,10 +142,14 @@ async def _look(shop: Namespace, tally: FleetTally) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-async def _all_there(tally: FleetTally) -> None:
+async def _tell(story: FleetStory, screen: Screen, tally: FleetTally) -> None:
+    """The story, once every instance has reported."""
     async with asyncio.timeout(20):
         while len(tally.reports) < tally.instances:  # noqa: ASYNC110  another task's list, which sets no event
             await asyncio.sleep(0.05)
+    if not screen.live:
+        screen.open()
+    await story.play()
 
 
 async def _mixed(services: list[Child]) -> int:

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TextIO
 
-from herz.cli.demo.crew import Crew
+from herz.cli.demo.crew import Crew, together
 from herz.cli.demo.incident_story import FILE, OLD, POD, Found, Incident
 from herz.cli.demo.process import Child
 from herz.cli.demo.screen import Screen, screen_for
@@ -58,7 +58,7 @@ async def _play(screen: Screen, found: Found, *, pause_s: float) -> None:
     found.ok = found.ok and found.refused and found.difference is not None
     took = f"{time.monotonic() - started:.0f} s"
     if found.ok:
-        end = f"Found on one pod, {found.after_s:.2f} s after the rollout began; in 2022 it took 17 hours."
+        end = f"Found on one pod, {found.after_s:.2f} s after the rollout began. In 2022 it was 17 hours down."
     else:
         end = f"Not as expected: see what is marked ✗ above. {took}."
     screen.text("")
@@ -87,20 +87,13 @@ async def _perform(screen: Screen, found: Found, pause_s: float) -> None:
         mounted.write_text(MOUNTED, encoding="utf-8")
         source = f"herz://{plane.ready['url'].partition('://')[2]}/pay"
         names = {"main": (), "sidecar": ("--mounted", mounted.name)}
-        containers = await asyncio.gather(
-            *(_container(crew, source, name, arguments) for name, arguments in names.items())
-        )
+        containers = await together(_container(crew, source, name, arguments) for name, arguments in names.items())
         for child in containers:
             listening = asyncio.create_task(_listen(child, found))
             stack.callback(listening.cancel)
         screen.open()
         stack.callback(screen.close)
-        telling = asyncio.create_task(Incident(pay, screen, found, mounted, pause_s).play())
-        stack.callback(telling.cancel)
-        await asyncio.wait({telling})
-        if telling.exception() is not None:
-            await crew.blame()
-        telling.result()
+        await crew.during(Incident(pay, screen, found, mounted, pause_s).play())
 
 
 def _content(timeout: str) -> Content:

@@ -72,8 +72,8 @@ class Incident:
         """All of it; `Found.ok` is False when anything was not as expected."""
         await self._agree()
         rollout = await self._gray()
-        await self._refused(rollout)
-        await self._mended()
+        if await self._refused(rollout):
+            await self._mended()
 
     async def _agree(self) -> None:
         self._screen.act(1, "Two containers, one value", "They agree, so nobody sees that one has it from elsewhere.")
@@ -99,7 +99,7 @@ class Incident:
         rollout = await self._roll_out(release.number)
         return rollout
 
-    async def _refused(self, rollout: Rollout) -> None:
+    async def _refused(self, rollout: Rollout) -> bool:
         verdicts = [batch.verdict for batch in rollout.batches if batch.verdict is not None]
         committed = any(batch.committed for batch in rollout.batches)
         self._found.refused = rollout.phase is Phase.ROLLED_BACK and committed and not any(v.verified for v in verdicts)
@@ -124,6 +124,8 @@ class Incident:
         )
         for line in self._found.summary()[1:]:
             self._screen.detail(line)
+        if not self._found.refused:
+            return False
         await self._both(3000)
         verdict = await self._pay.verify(None, 1)
         self._check(
@@ -132,6 +134,7 @@ class Incident:
             f"the pod is not back on release 1: {verdict}",
         )
         await self._pause()
+        return True
 
     async def _mended(self) -> None:
         self._screen.act(4, "Mended", "The sidecar has no business with that line. Without it the same release passes.")

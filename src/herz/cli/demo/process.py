@@ -97,6 +97,10 @@ class Child:
             await asyncio.wait_for(self._process.wait(), within_s)
         return self._process.returncode is not None
 
+    async def end(self) -> None:
+        """Return when it has ended."""
+        await self._process.wait()
+
     def dismiss(self) -> None:
         """Ask it to end, by ending its standard input."""
         if self._process.stdin is not None:
