@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
-from litestar import get, post, put
+from litestar import Litestar, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
@@ -29,6 +29,7 @@ from herz.server.metrics import Metrics
 from herz.server.plane import PLACE, Duty, Part, Plane
 from herz.server.problems import answers, not_found
 from herz.server.proving import Proving
+from herz.server.shortcut import Shortcut
 from herz.server.streaming import WAIT_S, Asked, Streaming
 from herz.server.tokens import Scope as Right
 from herz.server.work import Held, held_forever
@@ -305,6 +306,8 @@ def part(plane: Plane) -> Part:
                 tasks.append(
                     asyncio.create_task(held_forever(plane.store, name, _alone(duty)), name=f"herz-duty {name}")
                 )
+            for app in made_for:
+                Shortcut.install(app, plane)
             try:
                 yield
             finally:
@@ -313,7 +316,16 @@ def part(plane: Plane) -> Part:
                     task.cancel()
                 await asyncio.wait(tasks)
 
-    @get("/metrics", guards=[known], summary="Metrics for Prometheus", tags=["server"], include_in_schema=False)
+    made_for: list[Litestar] = []
+
+    class Exposition(get):
+        """The route of metrics; it also learns for which application the parts are made."""
+
+        def on_registration(self, app: Litestar) -> None:
+            super().on_registration(app)
+            made_for[:] = [app]
+
+    @Exposition("/metrics", guards=[known], summary="Metrics for Prometheus", include_in_schema=False)
     async def exposition() -> Any:
         return metrics.response()
 
