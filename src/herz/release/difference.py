@@ -111,10 +111,10 @@ def merged(
         above = next((path[:depth] for depth in range(1, len(path) + 1) if path[:depth] in collided), None)
         if above is not None:
             disputed[above] = None
-        elif path in their_changes and not identical(their_changes[path], new):
-            disputed[path] = None
-        else:
+        elif path not in their_changes:
             taken.append((path, new))
+        elif not identical(their_changes[path], new):
+            disputed[path] = None
     conflicts = tuple(
         MergeConflict(
             key=join(path),
