@@ -50,7 +50,7 @@ def test_a_release_without_a_message_is_refused(drafted):
 @pytest.mark.parametrize("command", [("show", "7"), ("publish", "7", "-m", "x"), ("diff", "1", "7")])
 def test_a_release_that_does_not_exist_is_named(released, command):
     ran = released("release", *command)
-    assert ran.status == 2
+    assert ran.status == 1
     assert "release 7" in ran.err
 
 

@@ -149,7 +149,7 @@ def test_a_verdict_says_who_was_silent_and_how_many_more_differ():
     old = Difference(instance="pay-3", what=What.VERSION, expected="13", actual="12")
     text = verdict_text(verdict(silent, old, differing=5))
     assert "  pay-2: did not answer in time" in text
-    assert "  pay-3: config version 12, expected 13" in text
+    assert "  pay-3: runs release 12, expected 13" in text
     assert text.endswith("… and 3 more")
 
 
@@ -211,7 +211,7 @@ def test_the_outcome_tells_batches_proofs_and_why_it_was_rolled_back():
     )
     lines = outcome_text(ended, NOW).splitlines()
     assert lines[0] == "rollout r7 of pay/default: release none → 13, by Ada"
-    assert lines[1] == "ROLLED_BACK  rolled back, for 2m"
+    assert lines[1] == "ROLLED_BACK  rolled back, 2m ago"
     assert "✓ 2 of 2 proved" in lines[2]
     assert "✗ 1 of 2 differ" in lines[3]
     assert "because batch 2 is not verified" in lines

@@ -34,7 +34,7 @@ from herz.cli import set as set_
 from herz.cli.arguments import joined
 from herz.cli.doctor import command as doctor
 from herz.cli.output import as_json, paint
-from herz.client import DraftConflict
+from herz.client import DraftConflict, NotThere
 from herz.errors import HerzError, UsageError
 
 WRONG: Final = 1
@@ -138,7 +138,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return int(arguments.run(arguments))
     except HerzError as error:
         _report(error, bool(getattr(arguments, "json", False)))
-        return USAGE if isinstance(error, UsageError) else WRONG
+        return USAGE if isinstance(error, UsageError) and not isinstance(error, NotThere) else WRONG
     except BrokenPipeError:
         raise
     except OSError as error:  # the system refuses something that no check foresaw: a folder that is gone, a full disk

@@ -15,7 +15,7 @@ from herz.cli.draft import group
 from herz.cli.output import print_json
 from herz.cli.remote import asked, data, message_option, namespace_of, place_options, plane_of, server_options
 from herz.cli.rollout_plan import checks_of, plan_of, plan_options, selector_of
-from herz.cli.rollout_told import outcome_text, step_text, waiting_text
+from herz.cli.rollout_told import line_of, outcome_text, step_text, waiting_text
 from herz.client import Namespace
 from herz.errors import SourceUnavailable, UsageError
 from herz.release.rollout import Phase, Rollout
@@ -90,6 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     for parser in (status, watching):
         _which(parser)
+    command(top, "list", run_list, summary="list the rollouts, the newest first", parents=asking)
     for name, summary in _ORDERS.items():
         parser = command(
             top, name, run_order, summary=summary, parents=[place_options(), message_option(), server_options()]
@@ -137,6 +138,16 @@ def run_status(arguments: argparse.Namespace) -> int:
         print_json(data(rollout))
     else:
         print(outcome_text(rollout, datetime.now(UTC)))
+    return 0
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print all of them."""
+    found = asked(arguments, Namespace.rollouts)
+    if arguments.json:
+        print_json(data(found))
+    else:
+        print("\n".join(map(line_of, found)) or "no rollout yet: `herz rollout start N` begins one")
     return 0
 
 

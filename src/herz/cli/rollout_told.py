@@ -7,7 +7,7 @@ from typing import Final
 
 from herz.cli.fleet_table import age
 from herz.cli.output import paint
-from herz.cli.told import in_words, who
+from herz.cli.told import in_words, moment, who
 from herz.cli.verify import differences_lines
 from herz.release.atomicity import Verdict
 from herz.release.rollout import Batch, Phase, Rollout
@@ -82,11 +82,17 @@ def outcome_text(rollout: Rollout, now: datetime) -> str:
     lines = [
         f"rollout {paint(rollout.id, 'bold')} of {rollout.app}/{rollout.namespace}: release {stable} → "
         f"{rollout.release.number}, by {who(rollout.author)}{_why(rollout.message)}",
-        f"{paint(rollout.phase.value, colour)}  {_SAID[rollout.phase] if rollout.over else _phase(rollout)}, "
-        f"for {age(rollout.since, now)}",
+        f"{paint(rollout.phase.value, colour)}  "
+        + (
+            f"{_SAID[rollout.phase]}, {age(rollout.since, now)} ago"
+            if rollout.over
+            else f"{_phase(rollout)}, for {age(rollout.since, now)}"
+        ),
     ]
     if rollout.paused is not None:
         lines.append(paint(f"paused by {who(rollout.paused.by)}{_why(rollout.paused.message)}", "yellow"))
+    if rollout.aborted is not None and rollout.phase.forward:
+        lines.append(paint(f"aborted by {who(rollout.aborted.by)}{_why(rollout.aborted.message)}: it goes back", "red"))
     if rollout.forced is not None:
         lines.append(paint(f"FORCED by {who(rollout.forced.by)}{_why(rollout.forced.message)}", "red"))
     if rollout.waiting and not rollout.over:
@@ -99,6 +105,14 @@ def outcome_text(rollout: Rollout, now: datetime) -> str:
         names = ", ".join(rollout.unconfirmed[:5])
         lines.append(f"{rollout.unconfirmed_count} did not confirm: {names}")
     return "\n".join(lines)
+
+
+def line_of(rollout: Rollout) -> str:
+    """One rollout in a line."""
+    stable = "none" if rollout.stable is None else str(rollout.stable.number)
+    phase = paint(f"{rollout.phase.value:<12}", _COLOURS.get(rollout.phase, "bold"))
+    why = f": {in_words(rollout.reason)}" if rollout.reason else ""
+    return f"{rollout.id:<5} {moment(rollout.created)}  {phase}  release {stable} → {rollout.release.number}{why}"
 
 
 def failed_lines(rollout: Rollout) -> list[str]:
@@ -117,11 +131,9 @@ def _phase(rollout: Rollout) -> str:
 
 def _batch(batch: Batch) -> str:
     counted = f"{batch.size} instance{'' if batch.size == 1 else 's'}"
+    proof = proof_text(batch.verdict) if batch.committed else "not committed"
     checks = ", ".join(f"{one.name} {one.outcome.value}" for one in batch.checks)
-    committed = "" if batch.committed else ", not committed"
-    return f"  batch {batch.number}: {counted}{committed}  {proof_text(batch.verdict)}" + (
-        f"  {checks}" if checks else ""
-    )
+    return f"  batch {batch.number}: {counted}  {proof}" + (f"  {checks}" if checks else "")
 
 
 def _why(message: str) -> str:

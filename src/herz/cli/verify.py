@@ -84,8 +84,8 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def differences_lines(differences: Sequence[Difference]) -> list[str]:
-    """Every difference: who, in what, and for a key both values and where each was written."""
-    return [line for one in differences for line in _difference(one)]
+    """Every difference by instance: in what, and for a key both values and where each was written."""
+    return [line for one in sorted(differences, key=lambda one: one.instance) for line in _difference(one)]
 
 
 def _difference(one: Difference) -> list[str]:
@@ -110,6 +110,10 @@ def _words(one: Difference) -> str:
     expected, actual = in_words(one.expected), in_words(one.actual)
     if one.what == What.UNREACHABLE:
         return "did not answer in time"
+    if one.what == What.MOVED:
+        return f"{actual}, expected {expected}"
+    if one.what == What.VERSION:
+        return f"runs release {actual or '(none)'}, expected {expected}"
     if one.what in (What.DIGEST, What.FINGERPRINT):
         expected, actual = short(one.expected), short(one.actual)
     return f"{one.what.replace('_', ' ')} {actual or '(none)'}, expected {expected or '(none)'}"

@@ -81,7 +81,7 @@ class Exchange:
         except self._failures as error:
             raise self._unavailable(error) from error
         if not 200 <= answer.status < 300:
-            raise error_of(answer.status, data, f"{method} {url}")
+            raise error_of(answer.status, data, server=self.endpoint.url, asked=f"{method} {url}")
         return self._decoded(data, kind, f"{method} {url}")
 
     async def lines(self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None) -> AsyncIterator[T]:
@@ -90,7 +90,8 @@ class Exchange:
         try:
             async with self._request("GET", url, None) as answer:
                 if answer.status != 200:
-                    raise error_of(answer.status, await answer.read(), f"GET {url}")
+                    data = await answer.read()
+                    raise error_of(answer.status, data, server=self.endpoint.url, asked=f"GET {url}")
                 async for line in answer.content:
                     if line.strip():
                         yield self._decoded(line, kind, f"GET {url}")

@@ -88,9 +88,11 @@ class DraftConflict(Conflict):
         super().__init__(what, key=key, expected=expected, actual=actual, where=where, remedy=remedy)
 
 
-def error_of(status: int, body: bytes, where: str) -> HerzError:
-    """The error that an answer which is no success means. `where` is the address that was asked."""
+def error_of(status: int, body: bytes, *, server: str, asked: str) -> HerzError:
+    """The error that an answer which is no success means. `server` is who answered, `asked` what it was asked."""
     problem = _parsed(body)
+    ours = problem.get("what") not in (None, problem.get("title"))  # a bare "Not Found" is about the path
+    where = server if ours else asked
     what = _said(problem, "what", "detail", "title") or f"the control plane answers {status}"
     place = _said(problem, "where") or where
     remedy = _said(problem, "remedy") or _REMEDIES.get(status)
