@@ -5,10 +5,7 @@ from __future__ import annotations
 from herz.release.channel import STABLE
 from herz.release.member import Member
 from herz.release.plan import Plan, PlanKind
-from herz.release.rollout import (
-    Act,
-    Phase,
-)
+from herz.release.rollout import Act, Phase
 
 
 def test_the_deployer_is_told_whom_the_patch_is_missing_at(stage):
