@@ -96,6 +96,11 @@ def content(text: str, **further: str) -> Content:
     return Content(layers=tuple(LayerText(name=name, text=said) for name, said in layers.items()))
 
 
+def layers_of(text: str) -> dict[str, Any]:
+    """One layer, as the API takes it."""
+    return {"layers": [{"name": "application", "text": text}]}
+
+
 class Server:
     """A running `herz serve`, and a client of it."""
 

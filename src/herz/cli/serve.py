@@ -22,7 +22,7 @@ from herz.errors import MissingExtra
 
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
-    from herz.server.serve import Started
+    from herz.server.serve import ServeOptions, Started
     from herz.tls.material import Fault
 
 _STORE: Final = "sqlite:///herz.db"
@@ -72,22 +72,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until the process is told to stop."""
-    try:
-        from herz.server.serve import ServeOptions, serve
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"herz serve needs {error.name}, which is not installed", remedy="pip install 'herz[server]'"
-        ) from error
-    options = ServeOptions(
-        store=arguments.store or os.environ.get("HERZ_STORE") or _STORE,
-        listen=tuple(arguments.listen or (_LISTEN,)),
-        cert=arguments.cert,
-        key=arguments.key,
-        client_ca=arguments.client_ca,
-        require_tokens=arguments.require_tokens,
-        name=arguments.name or socket.gethostname(),
-        user=_user(),
-    )
+    options = options_of(arguments)
+    from herz.server.serve import serve
+
     _log(as_json=arguments.json_log)
     _raise_file_limit()
 
@@ -97,6 +84,26 @@ def run(arguments: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(options, tell, _warn))
     return 0
+
+
+def options_of(arguments: argparse.Namespace) -> ServeOptions:
+    """What the command line and the environment ask for. `MissingExtra` where the server is not installed."""
+    try:
+        from herz.server.serve import ServeOptions
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"herz serve needs {error.name}, which is not installed", remedy="pip install 'herz[server]'"
+        ) from error
+    return ServeOptions(
+        store=arguments.store or os.environ.get("HERZ_STORE") or _STORE,
+        listen=tuple(arguments.listen or (_LISTEN,)),
+        cert=arguments.cert,
+        key=arguments.key,
+        client_ca=arguments.client_ca,
+        require_tokens=arguments.require_tokens,
+        name=arguments.name or socket.gethostname(),
+        user=_user(),
+    )
 
 
 def _tell(started: Started, *, as_json: bool) -> None:

@@ -147,6 +147,8 @@ def _expires(text: str | None) -> datetime | None:
     """The time that `30d` or `2030-01-31T12:00:00Z` means."""
     if text is None:
         return None
+    if text.isdecimal():
+        raise UsageError(f"{text} names no unit", remedy="write 30d, 12h, or 2030-01-31T12:00:00Z")
     try:
         return datetime.now(UTC) + timedelta(seconds=float(seconds(text)))
     except (ValueError, OverflowError):
