@@ -13,15 +13,7 @@ from herz.release.channel import STABLE, Channel, Pointer, ReleaseRef
 from herz.release.member import Member, membership
 from herz.release.plan import Plan, PlanKind
 from herz.release.report import Rehearsed, Report, Status
-from herz.release.rollout import (
-    CheckResult,
-    Decision,
-    Phase,
-    Rollout,
-    Seen,
-    decide,
-    told,
-)
+from herz.release.rollout import CheckResult, Decision, Phase, Rollout, Seen, decide, told
 from herz.release.statistics import Outcome
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

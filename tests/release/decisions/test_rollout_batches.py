@@ -9,11 +9,7 @@ from msgspec.structs import replace
 from herz.release.channel import STABLE, Channel, Pointer, ReleaseRef
 from herz.release.member import Member
 from herz.release.plan import Plan, PlanKind
-from herz.release.rollout import (
-    ASSIGN_MAX,
-    Phase,
-    abort,
-)
+from herz.release.rollout import ASSIGN_MAX, Phase, abort
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OLD = ReleaseRef(number=12, digest="sha256:old", fingerprint="sha256:f-old")

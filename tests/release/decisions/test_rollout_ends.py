@@ -11,17 +11,7 @@ from herz.release.channel import Channel, Pointer, ReleaseRef
 from herz.release.member import Member
 from herz.release.plan import Plan, PlanKind
 from herz.release.record import decode, encode
-from herz.release.rollout import (
-    Act,
-    Check,
-    Phase,
-    Rollout,
-    Seen,
-    abort,
-    decide,
-    force,
-    told,
-)
+from herz.release.rollout import Act, Check, Phase, Rollout, Seen, abort, decide, force, told
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OLD = ReleaseRef(number=12, digest="sha256:old", fingerprint="sha256:f-old")

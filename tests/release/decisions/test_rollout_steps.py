@@ -13,12 +13,7 @@ from herz.release.channel import ReleaseRef
 from herz.release.member import membership
 from herz.release.plan import Plan, PlanKind
 from herz.release.report import Status
-from herz.release.rollout import (
-    Act,
-    Check,
-    CheckResult,
-    Phase,
-)
+from herz.release.rollout import Act, Check, CheckResult, Phase
 from herz.release.statistics import Outcome
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
