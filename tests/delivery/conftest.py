@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from herz.release.content import Content, LayerText, digest_of, packed
 from herz.release.record import encode
 from herz.server import api_delivery
 from herz.server.app import create_app
+from herz.server.clock import SystemClock
 from herz.server.delivery import Delivery
 from herz.server.fleet import Fleet
 from herz.server.hub import Hub
@@ -140,20 +141,28 @@ def publisher() -> type[Publisher]:
 class Running:
     """A server in this process."""
 
-    def __init__(self, plane: Plane, url: str) -> None:
-        self.plane, self.url = plane, url
+    def __init__(self, plane: Plane, clock: SteppedClock, url: str) -> None:
+        self.plane, self.clock, self.url = plane, clock, url
         self.hub, self.delivery, self.fleet = plane.of(Hub), plane.of(Delivery), plane.of(Fleet)
 
 
-class Quiet(uvicorn.Server):
-    def install_signal_handlers(self) -> None:
-        pass
+class SteppedClock(SystemClock):
+    """The machine's clock, and what it was set forward."""
+
+    ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
 
 
 @asynccontextmanager
 async def serving(store: Store, settings: ServerSettings | None = None, **changes: Any) -> AsyncIterator[Running]:
     """A server over `store`, which stays open; `changes` are made to its parts before it starts."""
-    app = create_app(store, settings or ServerSettings(), parts=[api_delivery.part])
+    clock = SteppedClock()
+    app = create_app(store, settings or ServerSettings(), parts=[api_delivery.part], clock=clock)
     plane: Plane = app.state.plane
     for name, value in changes.items():
         setattr(plane.of(Fleet), name, value)
@@ -169,7 +178,7 @@ async def serving(store: Store, settings: ServerSettings | None = None, **change
         task = asyncio.create_task(server._serve([sock]))
         await eventually(lambda: server.started)
         try:
-            yield Running(plane, f"http://127.0.0.1:{sock.getsockname()[1]}")
+            yield Running(plane, clock, f"http://127.0.0.1:{sock.getsockname()[1]}")
         finally:
             plane.closing.set()
             server.should_exit = True

@@ -19,6 +19,7 @@ from herz.testing.memory_store import MemoryStore, Place
 PLACE = "/api/v1/apps/pay/namespaces/default"
 
 
+@pytest.mark.slow
 async def test_a_server_whose_store_is_cut_off_vouches_for_nothing(etcd, serving, follow, eventually, http, publisher):
     direct = EtcdStore([etcd.endpoint])
     await direct.delete_prefix("/herz/")

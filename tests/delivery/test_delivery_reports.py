@@ -100,6 +100,7 @@ async def test_the_server_notes_its_own_time_beside_a_clock_that_is_wrong(sqlite
     await store.close()
 
 
+@pytest.mark.slow
 async def test_a_report_outlives_its_connection_by_its_time_and_no_longer(open_store, serving, follow, eventually):
     store = open_store()
     async with serving(store, ttl_s=2.0) as server:
@@ -133,6 +134,7 @@ async def test_an_instance_that_comes_back_in_time_keeps_its_report(sqlite, serv
     await store.close()
 
 
+@pytest.mark.slow
 async def test_an_instance_that_went_to_another_server_is_not_deleted_by_the_first(
     open_store, serving, follow, eventually
 ):

@@ -60,11 +60,12 @@ async def test_a_report_needs_a_token_besides_the_session(closed, http, follow, 
 
 async def test_a_stream_ends_when_its_token_expires(closed, follow, eventually):
     async with closed() as server:
-        soon = datetime.now(UTC) + timedelta(seconds=1)
+        soon = datetime.now(UTC) + timedelta(hours=1)
         headers, _ = await token(server, "pay:report", expires=soon)
         lasting, _ = await token(server, "pay:report")
         client, other = follow(server, "i1", headers=headers), follow(server, "i2", headers=lasting)
-        await eventually(lambda: client.of("state") and other.of("state"))
+        await eventually(lambda: client.of("alive") and other.of("alive"))
+        server.clock.ahead_s = 3700
         await asyncio.wait_for(client.ended.wait(), 10)
         assert client.frames[-1]["problem"]["type"] == "urn:herz:problem:unauthorized"
         assert "expired" in client.frames[-1]["problem"]["what"]
