@@ -111,6 +111,7 @@ class Lines:
         self._check()
         lines = [bytes(self._rest), *more[:-1]]
         self._rest = bytearray(more[-1])
+        self._check()
         return [line for line in lines if line.strip()]
 
     def _check(self) -> None:
