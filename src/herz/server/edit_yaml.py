@@ -120,7 +120,7 @@ def _inserted(text: str, parent: yaml.MappingNode, rest: Path, value: Any, as_js
         indent = int(parent.value[0][0].start_mark.column)
         at = _line_end(text, max(_end(parent.value[-1][1]), parent.value[-1][0].end_mark.index))
         return f"{_ended(text[:at])}{_block(rest, value, indent)}{text[at:]}"
-    entry = f"{json.dumps(rest[0], ensure_ascii=False)}: {_flow(_nested(rest[1:], value), as_json)}"
+    entry = f"{json.dumps(join(rest[:1]), ensure_ascii=False)}: {_flow(_nested(rest[1:], value), as_json)}"
     if not parent.value:
         at = int(parent.start_mark.index) + 1
         return f"{text[:at]}{entry}{text[at:]}"
@@ -143,7 +143,7 @@ def _key(segment: str) -> str:
 
 def _nested(path: Path, value: Any) -> Any:
     for segment in reversed(path):
-        value = {segment: value}
+        value = {join((segment,)): value}  # a dot within a segment is quoted
     return value
 
 
