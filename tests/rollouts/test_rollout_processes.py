@@ -87,8 +87,8 @@ class Site:
 
     async def over(self, rollout: Rollout) -> Rollout:
         async with asyncio.timeout(40):
-            async for event in self.pay.rollout_events(rollout.id):
-                if event["type"] == "end":
+            async for found in self.pay.rollout_events(rollout.id):
+                if found.over:
                     break
         return await self.pay.rollout(rollout.id)
 

@@ -20,6 +20,7 @@ from herz.server.contents import Contents
 from herz.server.drafts import Draft, Drafts, StoredDraft, busy, checked_message, compared
 from herz.server.problems import Problem, not_found
 from herz.server.reading import Readings
+from herz.server.rollouts.alerts import glass_broken
 from herz.server.schemas import Schemas
 from herz.server.settings import ServerSettings
 from herz.server.stored import revision_of, stored
@@ -236,6 +237,8 @@ class Desk:
             ]
             if publish:
                 then.append(Put(channel_key(app, namespace), encode(_pointed(release))))
+            if forced:
+                then.append(glass_broken(release, by.actor, message, self._clock.now()))
             result = await self._audit.commit(
                 Txn(
                     (
@@ -321,6 +324,8 @@ class Desk:
         if further is not None:
             compares.append(further[0])
             then.append(further[1])
+        if forced:
+            then.append(glass_broken(release, by.actor, message, self._clock.now()))
         result = await self._audit.commit(
             Txn(compares, then),
             by,

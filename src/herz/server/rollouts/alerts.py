@@ -19,6 +19,7 @@ import msgspec
 
 from herz.discovery.timed import Sleep
 from herz.errors import DocumentMalformed, HerzError, MissingExtra, SourceUnavailable, UsageError
+from herz.release.channel import Release
 from herz.release.record import Record, decode, encode
 from herz.server.rollouts.outbound import Outbound, permitted, shown
 from herz.store.base import Compare, Delete, Entry, EventType, KeyEvent, Put, Store, Txn
@@ -70,6 +71,20 @@ _TYPES: Final = {"promoted": "success", "rolling-back": "failure", "rolled-back"
 def posted(alert: Alert, name: str) -> Put:
     """The write that has `alert` sent. `name` tells it from others of the namespace: writing it again is the same."""
     return Put(f"{ALERTS}{place(alert.app, alert.namespace)}/{checked_name(name, 'an alert')}", encode(alert))
+
+
+def glass_broken(release: Release, author: str, message: str, now: datetime) -> Put:
+    """The write that has people told that `author` published `release` past a rollout, whatever was verified."""
+    alert = Alert(
+        kind="forced",
+        app=release.app,
+        namespace=release.namespace,
+        release=release.number,
+        author=author,
+        text=f"{author} forced release {release.number} while a rollout was under way: {message}",
+        time=now,
+    )
+    return posted(alert, f"forced-{release.number}-{now.timestamp() * 1000:.0f}")
 
 
 class Target(Protocol):
