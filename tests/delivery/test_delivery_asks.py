@@ -198,7 +198,7 @@ async def test_too_many_questions_are_refused(sqlite, serving, eventually):
 async def test_what_a_dead_asker_left_is_swept(open_store, serving, eventually):
     store = open_store()
     async with serving(store) as server:
-        over = datetime.now(UTC) - timedelta(seconds=60)
+        over = datetime.now(UTC) - timedelta(seconds=90)
         soon = datetime.now(UTC) + timedelta(seconds=60)
         await store.put(ASKS, encode(Asks(open=(Ask(nonce="dead", until=over), Ask(nonce="lives", until=soon)))))
         answer = Answer(nonce="dead", instance="i1", report=report("i1"))

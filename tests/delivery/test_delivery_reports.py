@@ -9,7 +9,9 @@ import pytest
 
 from herz.release.record import decode
 from herz.server.registered import Registered, skew_s
+from herz.store.etcd.store import EtcdStore
 from herz.store.plane import report_key
+from herz.testing.fault_proxy import FaultProxy
 
 KEY = report_key("pay", "default", "i1")
 
@@ -172,6 +174,49 @@ async def test_reports_are_written_again_when_the_lease_was_lost(open_store, ser
                 and all(one.lease == server.fleet.lease.current for one in reports.values())
             )
         )
+
+
+async def test_a_server_that_stops_leaves_its_reports_to_the_next(open_store, serving, follow, eventually):
+    store = open_store()
+    async with serving(open_store()) as first:
+        client = follow(first, "i1")
+        await eventually(lambda: client.of("state"))
+        await client.say(config_version=1)
+        await eventually(lambda: "i1" in first.hub.namespace("pay", "default").reports)
+    before = await store.get(KEY)
+    assert before is not None
+    async with serving(open_store()) as second:
+        moved = follow(second, "i1")
+        await eventually(lambda: moved.of("state"))
+        await moved.say(config_version=1)
+        await eventually(lambda: second.hub.namespace("pay", "default").reports["i1"].lease != before.lease)
+        assert (await store.get(KEY)).create_revision == before.create_revision, "it was there all the time"
+
+
+async def test_what_is_reported_while_the_store_is_away_is_written_when_it_is_back(serving, follow, eventually, etcd):
+    direct = EtcdStore([etcd.endpoint])
+    await direct.delete_prefix("/herz/")
+    with FaultProxy(etcd.endpoint) as proxy:
+        store = EtcdStore([proxy.address])
+        async with serving(store) as server:
+            client, later = follow(server, "i1"), follow(server, "i2")
+            await eventually(lambda: client.of("state") and later.of("state"))
+            await client.say(config_version=1)
+            await eventually(lambda: "i1" in server.hub.namespace("pay", "default").reports)
+            await asyncio.to_thread(proxy.refuse)
+            assert await client.say(config_version=2) == 204
+            assert await later.say(config_version=2) == 204
+            await direct.revoke(server.fleet.lease.current)  # meanwhile everything is lost
+            await asyncio.to_thread(proxy.heal)
+            await eventually(
+                lambda: (
+                    [one.value.config_version for one in server.hub.namespace("pay", "default").reports.values()]
+                    == [2, 2]
+                ),
+                30,
+            )
+        await store.close()
+    await direct.close()
 
 
 async def test_reports_that_come_together_are_written_together(open_store, serving, follow, eventually):

@@ -36,8 +36,11 @@ ASKS_BYTES: Final = 400_000
 """What they may hold together."""
 WINDOW_S: Final = 60.0
 """Seconds that an asker may wait at most."""
-OVER_S: Final = 5.0
-"""Seconds after which a question that nobody waits for any more is taken away by whoever sees it."""
+OVER_S: Final = 60.0
+"""Seconds after its end until a question is swept: whoever asked takes it away, unless they died. Clocks differ."""
+LONE_S: Final = 10.0
+"""Seconds until answers to a question that does not stand are swept."""
+SWEEP_S: Final = 5.0
 
 
 class Asking:
@@ -145,13 +148,13 @@ class Asking:
             for ask in namespace.asks.open:
                 if ask.until is not None and ask.until + timedelta(seconds=OVER_S) < now:
                     over.setdefault(name, set()).add(ask.nonce)
-        for name, nonce in self._hub.lone_answers(OVER_S):
+        for name, nonce in self._hub.lone_answers(LONE_S):
             over.setdefault(name, set()).add(nonce)
         for name, nonces in over.items():
             await self._removed(name, frozenset(nonces))
         return sum(map(len, over.values()))
 
-    async def sweeping(self, every_s: float = OVER_S) -> None:
+    async def sweeping(self, every_s: float = SWEEP_S) -> None:
         """Sweep again and again; work for one server."""
         while True:
             await asyncio.sleep(every_s)

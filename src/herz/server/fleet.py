@@ -16,6 +16,7 @@ from typing import Any, Final
 from herz.errors import UsageError
 from herz.release.record import encode
 from herz.release.report import Answer, Ask, Graph, Report
+from herz.server.asks import OVER_S
 from herz.server.batches import Batches
 from herz.server.clock import Clock
 from herz.server.counts import Counts
@@ -34,8 +35,6 @@ REPORT_BYTES: Final = 256 * 1024
 """What one report or answer may hold."""
 TEXT: Final = 4_000
 """Characters that an instance's error may have."""
-LATE_S: Final = 1.0
-"""Seconds after its end for which an answer to a question is still taken: clocks differ."""
 
 
 class Fleet:
@@ -143,11 +142,10 @@ class Fleet:
         return problem
 
     def _open(self, name: Name, nonce: str) -> Ask | None:
-        now = self._clock.now()
+        late = self._clock.now() - timedelta(seconds=OVER_S)
         for ask in self._hub.namespace(*name).asks.open:
-            if ask.nonce == nonce:
-                late = ask.until is not None and ask.until + timedelta(seconds=LATE_S) < now
-                return None if late else ask
+            if ask.nonce == nonce and (ask.until is None or ask.until > late):
+                return ask
         return None
 
     # --- who comes and goes -----------------------------------------------------------------------

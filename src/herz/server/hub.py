@@ -199,7 +199,7 @@ class Hub:
             if item.rewound:
                 self.epoch += 1
                 for told in self._rewound:
-                    told(item.reason)
+                    _call(told, item.reason)
         if all(one is following or one.revision >= 0 for one in self._all):
             self.loaded.set()
 
@@ -207,7 +207,7 @@ class Hub:
         if following is self._live:
             self._move()
             for told in self._proved:
-                told()
+                _call(told)
 
     def _of(self, app: str, name: str) -> Namespace:
         found = self.namespaces.get((app, name))
@@ -217,7 +217,7 @@ class Hub:
 
     def _tell(self, happened: Happened) -> None:
         for listener in self._happened:
-            listener(happened)
+            _call(listener, happened)
 
     # --- what keys mean ---------------------------------------------------------------------------
 
@@ -316,7 +316,7 @@ class Hub:
                 continue
             if (answer.nonce, answer.instance) == (parts[2], parts[3]):
                 for listener in self._answered:
-                    listener((parts[0], parts[1]), answer)
+                    _call(listener, (parts[0], parts[1]), answer)
 
     def _refuse(self, key: str, error: DocumentMalformed) -> None:
         self.refused[key] = str(error)
@@ -330,3 +330,11 @@ def _restore(namespace: Namespace, rest: list[str], channel: Channel, mailboxes:
             namespace.channel = channel
         case ["to", instance, "mailbox"] if instance in mailboxes:
             namespace.mailboxes[instance] = mailboxes[instance]
+
+
+def _call(listener: Callable[..., None], *what: object) -> None:
+    """Call a listener; one that raises keeps nothing from the others."""
+    try:
+        listener(*what)
+    except Exception:
+        _log.exception("herz: a listener of the hub failed")

@@ -119,19 +119,14 @@ class ServerLease:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Hold it while this lasts; revoked at the end, with what hangs on it."""
+        """Hold it while this lasts. It ends by itself then: who hung on it goes on with another server meanwhile."""
         task = asyncio.create_task(self._run(), name="herz-server-lease")
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait({task})
-            lease, self._lease = self._lease, None
-            if lease is not None:
-                try:
-                    await within(ATTEMPT_S, _plain(self._store.revoke(lease.id)), "a lease: the store", self._sleep)
-                except HerzError as error:
-                    _log.info("herz: lease %s was not revoked and ends by itself: %s", lease.id, error)
+            self._lease = None
 
     async def _run(self) -> None:
         retries = 0

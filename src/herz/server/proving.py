@@ -53,15 +53,23 @@ class Proving:
     async def _run(self) -> None:
         begin = self._clock()
         while True:
-            streams = self._delivery.told()
-            slices = max(1, -(-len(streams) // SLICE))
-            for at in range(slices):
-                part = streams[at * SLICE : (at + 1) * SLICE]
-                await self._check_tokens([stream for _, stream in part])
-                self._tell(part)
-                self._delivery.look_again()
-                await asyncio.sleep(max(0.0, begin + self._period_s * (at + 1) / slices - self._clock()))
+            try:
+                await self._round(begin)
+            except Exception:
+                _log.exception("herz: a round of proofs failed")
             begin = max(begin + self._period_s, self._clock() - self._period_s)
+            await asyncio.sleep(max(0.0, begin - self._clock()))
+
+    async def _round(self, begin: float) -> None:
+        """Tell everybody, a slice at a time, so that a round fills its period and nobody waits for it."""
+        streams = self._delivery.told()
+        slices = -(-len(streams) // SLICE)
+        for at in range(slices):
+            part = streams[at * SLICE : (at + 1) * SLICE]
+            await self._check_tokens([stream for _, stream in part])
+            self._tell(part)
+            await asyncio.sleep(max(0.0, begin + self._period_s * (at + 1) / slices - self._clock()))
+        self._delivery.look_again()
 
     def vouches(self) -> bool:
         """Whether the server can prove that nothing is missing; what it cannot prove it does not tell."""

@@ -142,8 +142,11 @@ async def held_forever(
             return
         except LeaseLost as error:
             _log.warning("herz: %s", error)
-        except HerzError as error:
-            _log.warning("herz: the work %r failed and is tried again: %s", name, error)
+        except Exception as error:
+            if isinstance(error, HerzError):
+                _log.warning("herz: the work %r failed and is tried again: %s", name, error)
+            else:
+                _log.exception("herz: the work %r failed in an unexpected way, and is tried again", name)
             await asyncio.sleep(EXPONENTIAL.wait_s(failures, chance))
             failures += 1
 
