@@ -8,8 +8,6 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from herz.cli.arguments import command
 from herz.cli.draft import group
 from herz.cli.output import print_json
@@ -170,11 +168,9 @@ async def _watch(arguments: argparse.Namespace) -> Rollout:
         _tell(arguments, None, last)
         while not last.over:
             try:
-                async for event in pay.rollout_events(last.id):
-                    fresh = rollout_in(event)
-                    if fresh is not None:
-                        _tell(arguments, last, fresh)
-                        last = fresh
+                async for fresh in pay.rollout_events(last.id):
+                    _tell(arguments, last, fresh)
+                    last = fresh
                 fresh = await pay.rollout(last.id)  # the stream has ended: it is over, or the server goes
                 _tell(arguments, last, fresh)
                 last = fresh
@@ -183,14 +179,6 @@ async def _watch(arguments: argparse.Namespace) -> Rollout:
             if not last.over:
                 await asyncio.sleep(AGAIN_S)
         return last
-
-
-def rollout_in(event: dict[str, object]) -> Rollout | None:
-    """The rollout that an event tells, None where it tells something else."""
-    told = event.get("rollout", event)
-    if not isinstance(told, dict) or "phase" not in told:
-        return None
-    return msgspec.convert(told, Rollout)
 
 
 def _tell(arguments: argparse.Namespace, before: Rollout | None, now: Rollout) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from herz.client.namespace import Namespace
 from herz.client.plane import ControlPlane
-from herz.client.replies import Facts
 from herz.errors import NotRunning
+from herz.release.rollout import Rollout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -125,7 +125,7 @@ class BlockingNamespace:
     abort = _waiting(Namespace.abort)
     force = _waiting(Namespace.force)
 
-    def rollout_events(self, rollout: str) -> Iterator[Facts]:
+    def rollout_events(self, rollout: str) -> Iterator[Rollout]:
         """`Namespace.rollout_events`, one after the other."""
         events = self._namespace.rollout_events(rollout)
         try:
@@ -183,11 +183,11 @@ class BlockingControlPlane:
     revoke_token = _plane_waiting(ControlPlane.revoke_token)
 
 
-async def _next(events: AsyncIterator[Facts]) -> Facts | None:
+async def _next(events: AsyncIterator[Rollout]) -> Rollout | None:
     return await anext(events, None)
 
 
-async def _end(events: AsyncIterator[Facts]) -> None:
+async def _end(events: AsyncIterator[Rollout]) -> None:
     close = getattr(events, "aclose", None)
     if close is not None:
         await close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -21,6 +21,8 @@ T = TypeVar("T")
 API: Final = "/api/v1"
 CONNECT_S: Final = 5.0
 """How long a connection may take to stand."""
+SILENT_S: Final = 30.0
+"""How long a stream may say nothing: a server that is well says every 10 s that it is there."""
 TIMEOUT_S: Final = 30.0
 """How long an answer may take, unless the question says how long it waits itself."""
 
@@ -47,7 +49,6 @@ class Exchange:
         self._failures = (OSError, aiohttp.ClientError)
         self._session = aiohttp.ClientSession(
             headers=self.endpoint.headers,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             connector=aiohttp.TCPConnector(ssl=self.endpoint.tls if self.endpoint.tls is not None else True),
             read_bufsize=1 << 20,  # a line of a stream may hold a large layer
         )
@@ -84,11 +85,16 @@ class Exchange:
             raise error_of(answer.status, data, server=self.endpoint.url, asked=f"{method} {url}")
         return self._decoded(data, kind, f"{method} {url}")
 
-    async def lines(self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None) -> AsyncIterator[T]:
-        """What a stream of JSON lines says, one after the other, until the server ends it."""
+    async def lines(
+        self, path: str, kind: type[T], *, query: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[T, None]:
+        """What a stream of JSON lines says, one after the other, until the server ends it.
+
+        `SourceUnavailable` where it breaks off, or is silent for `SILENT_S`.
+        """
         url = self._url(path, query, API)
         try:
-            async with self._request("GET", url, None) as answer:
+            async with self._request("GET", url, None, silent_s=SILENT_S) as answer:
                 if answer.status != 200:
                     data = await answer.read()
                     raise error_of(answer.status, data, server=self.endpoint.url, asked=f"GET {url}")
@@ -98,14 +104,22 @@ class Exchange:
         except self._failures as error:
             raise self._unavailable(error) from error
 
-    def _request(self, method: str, url: str, body: Any) -> Any:
+    def _request(self, method: str, url: str, body: Any, *, silent_s: float | None = None) -> Any:
         if self._session is None:
             raise NotRunning(
                 "the control plane's client is closed", remedy="use it inside `async with ControlPlane(…)`"
             )
+        import aiohttp
+
         data = None if body is None else msgspec.json.encode(body)
-        headers = {} if data is None else {"Content-Type": "application/json"}
-        return self._session.request(method, url, data=data, headers=headers, allow_redirects=False)
+        return self._session.request(
+            method,
+            url,
+            data=data,
+            headers={} if data is None else {"Content-Type": "application/json"},
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silent_s),
+        )
 
     def _url(self, path: str, query: Mapping[str, Any] | None, api: str) -> str:
         given = {name: value for name, value in (query or {}).items() if value is not None}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from herz.client.exchange import Exchange, part
 from herz.client.problems import NotThere
-from herz.client.replies import Draft, Facts, Impact, Instance, Moved, Validation
+from herz.client.replies import Draft, Facts, Impact, Instance, Moved, RolloutEvent, Validation
 from herz.client.version import release_number
 from herz.release.atomicity import Verdict
 from herz.release.channel import Channel, Release
@@ -305,12 +305,15 @@ class Namespace:
         """One rollout: its phase, batch, members and evidence."""
         return await self._exchange.ask("GET", self._rollout(rollout), Rollout)
 
-    def rollout_events(self, rollout: str) -> AsyncIterator[Facts]:
-        """What happens in a rollout, as it happens: `{"type": "rollout", "rollout": {…}}`, first how it stands.
+    async def rollout_events(self, rollout: str) -> AsyncIterator[Rollout]:
+        """A rollout as it is, then again after each change, until it is over.
 
-        Ends with `{"type": "end"}` when it is over, or when the server goes.
+        Ends before that where the server goes: whoever wants the rest looks at `over`, and asks again.
         """
-        return self._exchange.lines(f"{self._rollout(rollout)}/events", dict)
+        async with aclosing(self._exchange.lines(f"{self._rollout(rollout)}/events", RolloutEvent)) as events:
+            async for event in events:
+                if event.rollout is not None:
+                    yield event.rollout
 
     async def pause(self, rollout: str, message: str = "") -> Rollout:
         """Take no further step forward until `resume`; what was committed is still verified, what fails rolled back."""

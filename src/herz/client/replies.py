@@ -12,6 +12,7 @@ from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.record import Record
 from herz.release.report import Report
+from herz.release.rollout import Rollout
 
 Facts: TypeAlias = dict[str, Any]
 """A JSON object as it came."""
@@ -93,6 +94,13 @@ class Validation(Record, frozen=True, kw_only=True):
 
     ok: bool
     problems: tuple[Problem, ...] = ()
+
+
+class RolloutEvent(Record, frozen=True, kw_only=True):
+    """One line of what happens in a rollout: how it is now, or that there is no more to come."""
+
+    type: str
+    rollout: Rollout | None = None
 
 
 class AuditState(Record, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from herz.cli.demo.fleet_tally import FleetTally
 from herz.cli.demo.screen import Screen
-from herz.cli.rollout import rollout_in
 from herz.client import Instance, Namespace
 from herz.release.atomicity import Verdict
 from herz.release.plan import Plan, PlanKind
@@ -156,8 +155,8 @@ class FleetStory:
         self._turned = None
         async with asyncio.timeout(ROLLOUT_S):
             while not rollout.over:
-                async for event in self._shop.rollout_events(rollout.id):
-                    rollout = rollout_in(event) or rollout
+                async for now in self._shop.rollout_events(rollout.id):
+                    rollout = now
                     if rollout.phase is Phase.ROLLING_BACK and self._turned is None:
                         self._turned = rollout.since
                     proved = [batch for batch in rollout.batches if batch.verdict is not None]
