@@ -25,16 +25,20 @@ def plan_options(parser: argparse.ArgumentParser) -> None:
         help="a first batch, then that many times as many: 5%%x2 (the default)",
     )
     kinds.add_argument("--batches", metavar="PERCENT,…", help="cumulative shares: 1%%,10%%,50%%,100%%")
-    group.add_argument("--bake", metavar="TIME", help="how long each batch is watched after it was verified: 30s, 5m")
-    group.add_argument("--bake-max", metavar="TIME", help="how long at most, while checks are inconclusive")
-    group.add_argument("--check-every", metavar="TIME", help="how often checks are looked at")
+    group.add_argument(
+        "--bake", metavar="TIME", type=duration_s, help="how long each batch is watched after it was verified: 30s, 5m"
+    )
+    group.add_argument(
+        "--bake-max", metavar="TIME", type=duration_s, help="how long at most, while checks are inconclusive"
+    )
+    group.add_argument("--check-every", metavar="TIME", type=duration_s, help="how often checks are looked at")
     for step, what in (
         ("deploy", "the deployer has for a batch"),
         ("prepare", "instances have to build the release"),
         ("commit", "they have to flip"),
         ("verify", "they have to answer what they run"),
     ):
-        group.add_argument(f"--{step}-window", metavar="TIME", help=f"how long {what}")
+        group.add_argument(f"--{step}-window", metavar="TIME", type=duration_s, help=f"how long {what}")
 
 
 def plan_of(arguments: argparse.Namespace) -> Plan:
@@ -53,10 +57,17 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         ("check_every", "check_s"),
         *((f"{step}_window", f"{step}_s") for step in ("deploy", "prepare", "commit", "verify")),
     ):
-        text = getattr(arguments, option)
-        if text is not None:
-            given[name] = float(seconds(text))
+        if getattr(arguments, option) is not None:
+            given[name] = getattr(arguments, option)
     return Plan(**given).checked()
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `30s`, `5m` or a number of seconds, for argparse."""
+    try:
+        return float(seconds(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def percent(text: str) -> float:
