@@ -35,6 +35,7 @@ from herz.store.plane import (
     channel_key,
     chunk_key,
     content_key,
+    fleet_prefix,
     mailbox_key,
     report_key,
 )
@@ -196,6 +197,17 @@ class Plane:
             assert time.monotonic() < deadline, f"it was never reported: {report}"
             await asyncio.sleep(0.005)
 
+    async def fleet(self, count: int) -> dict[str, Report]:
+        """All reports, once there are `count` which run the newest release."""
+        prefix, deadline = fleet_prefix(self.app, self.namespace), time.monotonic() + LIMIT_S
+        while True:
+            entries = (await self.store.range(prefix)).entries
+            found = {entry.key.removeprefix(prefix): record(entry.value, Report, entry.key) for entry in entries}
+            if [report.config_version for report in found.values()] == [self.newest] * count:
+                return found
+            assert time.monotonic() < deadline, f"they did not all report: {found}"
+            await asyncio.sleep(0.005)
+
     async def ask(self, ask: Ask, *instances: str) -> list[Answer]:
         """Ask, and wait for the answers of `instances`."""
         await self.store.put(asks_key(self.app, self.namespace), encode(Asks(open=(ask,))))
@@ -249,6 +261,12 @@ async def plane(kind: str, request: pytest.FixtureRequest, folder: Path) -> Asyn
     plane.base = base
     yield plane
     await store.close()
+
+
+@pytest.fixture
+def plane_of() -> Callable[[Path], Plane]:
+    """A control plane's hand on the embedded store in a file, for the application `pay`."""
+    return lambda file: Plane(SqliteStore(file))
 
 
 @pytest.fixture

@@ -417,6 +417,7 @@ class Following:
             await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_streams_that_are_held_back_on_the_way_are_given_up_for_asking_again_and_again(
     server: Server, soon: Any
 ) -> None:

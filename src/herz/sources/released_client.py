@@ -98,7 +98,10 @@ class HttpClient:
         """Nobody answers here: the next attempt goes to the next endpoint."""
         base = self.base
         self.turn()
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        system = getattr(error, "os_error", None)
+        reason = (
+            "no answer in time" if isinstance(error, TimeoutError) else str(system or error) or type(error).__name__
+        )
         return SourceUnavailable(
             f"{base} does not answer: {reason}", where=self._address.name, remedy="see whether `herz serve` runs there"
         )
