@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from herz.errors import UsageError
 from herz.model.key import join
 from herz.model.tree import leaves, put, remove, spelled
-from herz.release.content import Content, LayerText
+from herz.release.content import Content, Format, LayerText
 from herz.server.editing import edited_at_once
 from herz.server.problems import Problem
 from herz.server.reading import decoded
@@ -189,7 +189,7 @@ trees = st.recursive(
     st.sampled_from(["block", "flow", "json"]),
 )
 def test_the_text_says_exactly_what_was_meant(tree, path, value, style):
-    format = "json" if style == "json" else "yaml"
+    format: Format = "json" if style == "json" else "yaml"
     if style == "json":
         text = json.dumps(tree, indent=2, ensure_ascii=False)
     else:

@@ -8,24 +8,38 @@ from typing import Annotated, Final
 from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
 
 from herz.release.record import Record
 from herz.server.access import Caller, requires
-from herz.server.audit import AuditEntry, Verified
+from herz.server.audit import AuditEntry, Verified, parse_anchor
 from herz.server.plane import Plane
 from herz.server.problems import answers
 from herz.server.tokens import Grant, Scope, Token
 
 _LAST: Final = 10**15
 After = Annotated[int, QueryParameter(ge=0, le=_LAST, description="Only entries above this number")]
+Anchor = Annotated[
+    str | None,
+    QueryParameter(description="`NUMBER:HASH`, a head that was kept elsewhere: the log must still hold it"),
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=500, description="At most so many")]
+
+
+Written = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}):({'|'.join(Scope)})$",
+        description="`APPLICATION:SCOPE`, `*:SCOPE`",
+    ),
+]
 
 
 class TokenBody(Record, frozen=True, kw_only=True):
     """Whose token, what it may do (`pay:release`, `*:read`), and until when."""
 
-    name: str
-    grants: tuple[str, ...]
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    grants: Annotated[tuple[Written, ...], Meta(min_length=1, max_length=1000)]
     expires: datetime | None = None
 
 
@@ -74,9 +88,9 @@ async def audit(plane: NamedDependency[Plane], after: After = 0, limit: Limit = 
     summary="Whether the audit log is whole",
     tags=["audit"],
 )
-async def audit_verify(plane: NamedDependency[Plane]) -> Verified:
+async def audit_verify(plane: NamedDependency[Plane], anchor: Anchor = None) -> Verified:
     """The chain is computed anew; `broken_at` is the first entry that does not hold."""
-    return await plane.audit.verify()
+    return await plane.audit.verify(None if anchor is None else parse_anchor(anchor))
 
 
 @get("/tokens", guards=[requires(Scope.ADMIN)], responses=answers(), summary="Tokens", tags=["tokens"])

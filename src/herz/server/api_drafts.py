@@ -7,12 +7,13 @@ from typing import Annotated, Any, Final
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import field
+from msgspec import Meta, field
 
 from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.record import Record
 from herz.server.access import Caller, requires
+from herz.server.api_releases import Number, Revision
 from herz.server.drafts import Draft
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import answers, not_found
@@ -33,9 +34,9 @@ class DraftBody(Record, frozen=True, kw_only=True):
     """
 
     content: Content
-    expect: int | None = None
-    base: int | None = None
-    message: str = ""
+    expect: Revision | None = None
+    base: Number | None = None
+    message: Annotated[str, Meta(max_length=4000)] = ""
 
 
 class SetBody(Record, frozen=True, kw_only=True):
@@ -43,8 +44,8 @@ class SetBody(Record, frozen=True, kw_only=True):
 
     changes: dict[str, Any] = field(default_factory=dict)
     layer: str | None = None
-    expect: int | None = None
-    message: str = ""
+    expect: Revision | None = None
+    message: Annotated[str, Meta(max_length=4000)] = ""
 
 
 @get(f"{PLACE}/draft", guards=[requires(Scope.READ)], responses=answers(404, 410), summary="The draft", tags=["drafts"])

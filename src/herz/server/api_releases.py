@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
 
 from herz.release.channel import Release
 from herz.release.content import Content
@@ -23,13 +24,18 @@ Before = Annotated[int | None, QueryParameter(ge=1, le=_LAST, description="Only 
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MOST, description="At most so many")]
 
 
+Message = Annotated[str, Meta(min_length=1, max_length=4000, description="Why; people read it in the history")]
+Number = Annotated[int, Meta(ge=1, lt=_LAST, description="The number of a release")]
+Revision = Annotated[int, Meta(ge=0, description="The revision of the draft that was seen")]
+
+
 class ReleaseBody(Record, frozen=True, kw_only=True):
     """Why, for which program, and from which commit. `expect` is the draft's revision that was seen."""
 
-    message: str
+    message: Message
     patch_id: str | None = None
     git_commit: str | None = None
-    expect: int | None = None
+    expect: Revision | None = None
     publish: bool = True
     force: bool = False
 
@@ -37,16 +43,16 @@ class ReleaseBody(Record, frozen=True, kw_only=True):
 class RollbackBody(Record, frozen=True, kw_only=True):
     """Back to which release, and why. `expect` is the draft's revision that was seen."""
 
-    to: int
-    message: str
-    expect: int | None = None
+    to: Number
+    message: Message
+    expect: Revision | None = None
 
 
 class PublishBody(Record, frozen=True, kw_only=True):
     """Which release everybody is to run, and why."""
 
-    release: int
-    message: str
+    release: Number
+    message: Message
     force: bool = False
 
 
