@@ -76,7 +76,7 @@ def thousand(instances: int, releases: int, verifications: int) -> list[Row]:
             say(f"{releases} releases")
             last, every, cpu = _releases(api, generators, pid, releases)
             say(f"{verifications} verifications")
-            proofs, wrong = _verifications(api, each * GENERATORS, verifications)
+            proofs, wrong, proving = _verifications(api, generators, pid, each * GENERATORS, verifications)
             for generator in generators:
                 generator.ask("stop")
         finally:
@@ -103,7 +103,8 @@ def thousand(instances: int, releases: int, verifications: int) -> list[Row]:
             target="≤ 200 ms",
             ok=mean <= 0.2 and not wrong,
             note=f"POST /verify, answered from what each runs; p50 {statistics.median(proofs) * 1e3:.0f} ms; "
-            f"{len(proofs)} of them, {wrong} not verified",
+            f"{len(proofs)} of them, {wrong} not verified; CPU for each: server {proving[0]:.2f} s, load generators "
+            f"{proving[1]:.2f} s together, on the same cores",
         ),
         Row(
             f"verify_atomicity over {instances:,} instances, p99",
@@ -151,18 +152,23 @@ def _releases(
     return last, every, (server_s / releases, load_s / releases)
 
 
-def _verifications(api: Api, instances: int, verifications: int) -> tuple[list[float], int]:
-    """Seconds of each, and how many said no."""
+def _verifications(
+    api: Api, generators: list[Process], pid: int, instances: int, verifications: int
+) -> tuple[list[float], int, tuple[float, float]]:
+    """Seconds of each, how many said no, and CPU seconds of one: of the server, and of the instances."""
     number = api.ask("GET", "/releases?limit=1")[0]["number"]
     found: list[float] = []
     wrong = 0
+    before = process_cpu(pid), sum(generator.ask("cpu") for generator in generators)
     for _ in range(verifications):
         time.sleep(0.05)
         begin = time.monotonic()
         verdict = api.ask("POST", "/verify", {"config_version": number, "window_s": 5.0})
         found.append(time.monotonic() - begin)
         wrong += not verdict["verified"] or verdict["members"] != instances
-    return found, wrong
+    server_s = process_cpu(pid) - before[0]
+    load_s = sum(generator.ask("cpu") for generator in generators) - before[1]
+    return found, wrong, (server_s / verifications, load_s / verifications)
 
 
 def idle(streams: int) -> list[Row]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from herz.errors import UsageError
 from herz.release.record import encode
@@ -101,9 +101,6 @@ class Fleet:
             raise self._refuse(
                 "no-such-question", Problem(410, "no-such-question", "this question is not open", remedy="drop it")
             )
-        report = registered(answer.report, self._clock.now(), self._server)
-        fields: dict[str, Any] = {field: getattr(answer, field) for field in Answer.__struct_fields__}
-        answer = Answer(**{**fields, "report": report})
         if not self.answered(name, answer):
             self._batches.put(answer_key(*name, nonce, instance), encode(answer))
 
