@@ -46,11 +46,15 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
     Two tasks work behind it: one reads the stream into a bounded buffer, one proves every half of `proof_s` that
     the watch is current, and says so by `Progress` (`herz.store.etcd.proof` tells how). When the member does not
     answer, the watch ends in `SourceUnavailable` within `proof_s`.
+
+    Events say what they replaced with `previous` only: the server reads each such entry before it sends the event, and
+    copies for that all that it has not yet written to the disk.
     """
 
-    def __init__(self, client: Client, prefix: str, after: int, *, proof_s: float) -> None:
+    def __init__(self, client: Client, prefix: str, after: int, *, proof_s: float, previous: bool) -> None:
         self._client, self._prefix, self._after, self._proof_s = client, prefix, after, proof_s
         self._key, self._end = bounds(prefix)
+        self._previous = previous
         self._doing = f"watching {prefix or 'every key'}"
         self._revisions = WholeRevisions(after)
         self._verified = max(after, 1)
@@ -139,7 +143,7 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             range_end=self._end,
             start_revision=start,
             watch_id=watch_id,
-            prev_kv=True,
+            prev_kv=self._previous,
             progress_notify=True,
             fragment=self._fragment,
         )
