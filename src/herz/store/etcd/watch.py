@@ -34,6 +34,9 @@ Fragments from the start would be simpler, but the server counts a fragment's by
 60,000 small events take it 10 s instead of 0.1 s.
 """
 
+TURNS: Final = 2
+"""Turns of the loop from a response until what it brought is in force, where nothing else is waiting."""
+
 PATIENCE_S: Final = 60.0
 """How long a stream may bring nothing while its member answers other calls."""
 
@@ -242,6 +245,10 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             size = response.ByteSize() // max(1, len(response.events))
             for group in self._revisions.feed(response):
                 self._push(group, size * len(group))
+            # What came is put in force first, by the follower's turn of the loop and then the updater's. A read that is
+            # begun before them takes its time, and the thread that grpc reads with asks for the GIL in their midst.
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _check(self, response: Any, *, opening: bool = False) -> None:
         """Raise what a response says that ends the watch: it does so in any response, and leaves the stream open."""
