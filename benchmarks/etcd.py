@@ -115,7 +115,7 @@ def _quantile_row(share: float, ours: Spells, raw: Spells, most: float) -> Row:
 def sustained(server: EtcdServer, leaves: int, transactions: int, repeats: int) -> list[Row]:
     """Transactions written while somebody follows, and found as a backlog by one that stood still meanwhile.
 
-    A bare watch, one that asks for what each event replaces, as Herz does, and Herz, each alone.
+    A bare watch, one that asks for what each event replaces, as many clients do and Herz does not, and Herz, each alone.
     """
     total = transactions * PUTS
     live: dict[str, list[float]] = {"raw": [], "previous": [], "herz": []}
@@ -183,7 +183,7 @@ def _rate_rows(name: str, seconds: Mapping[str, Sequence[float]], events: int, l
         wanted = least if reference == "raw" else None
         rows.append(
             Row(
-                name if reference == "raw" else "… against the same request",
+                name if reference == "raw" else "… against a watch that asks for previous values",
                 events / statistics.median(seconds["herz"]),
                 "/s",
                 ratio,

@@ -265,7 +265,7 @@ class Sessions:
             store = EtcdStore([self._endpoint])
             revision = (await store.status()).revision
             for _ in range(count):
-                watch = await self._stack.enter_async_context(store.watch(self._prefix, revision))
+                watch = await self._stack.enter_async_context(store.watch(self._prefix, revision, previous=False))
                 self._tasks.append(asyncio.create_task(self._count_changes(watch)))
             return
         connection: Connection | None = None

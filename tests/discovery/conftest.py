@@ -62,11 +62,13 @@ class FaultyStore(MemoryStore):
         return 0.0 if self.no_time else ttl_s
 
     @asynccontextmanager
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[AsyncIterator[Changes | Progress]]:
+    async def watch(
+        self, prefix: str, after: int, *, previous: bool = True
+    ) -> AsyncIterator[AsyncIterator[Changes | Progress]]:
         await self._call("watch")
         if self.refuse_watch is not None:
             raise self.refuse_watch
-        async with super().watch(prefix, after) as items:
+        async with super().watch(prefix, after, previous=previous) as items:
             yield items
 
 

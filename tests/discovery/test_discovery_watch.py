@@ -328,6 +328,20 @@ def test_a_source_that_is_handed_a_revision_again_says_that_history_is_broken(to
     told(story)
 
 
+def test_a_change_that_was_lost_on_the_way_shows_at_the_next_one_of_its_instance(told) -> None:
+    async def story(world) -> None:
+        source = ServiceSource(world.store, f"{ROOT}pay/", proof_s=5)
+        await world.other_store.put(f"{ROOT}pay/a", value())
+        after = (await source.read()).revision
+        async with source.follow(after) as items:
+            del world.place.changes[await world.other_store.put(f"{ROOT}pay/a", value())]
+            await world.other_store.put(f"{ROOT}pay/a", value())
+            with pytest.raises(HistoryBroken, match="version 3 does not follow version 1"):
+                await exhausted(items)
+
+    told(story)
+
+
 def test_a_change_sent_twice_is_not_told_twice(told) -> None:
     async def story(world) -> None:
         async with world.registry.watch("pay") as cache:

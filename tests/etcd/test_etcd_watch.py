@@ -11,6 +11,7 @@ import pytest
 from herz.errors import HistoryBroken, RevisionExpired, SourceUnavailable
 from herz.store.base import Changes, DeletePrefix, Progress, Put, Txn
 from herz.store.etcd.messages import message
+from herz.store.etcd.rpc import Stream
 from herz.store.etcd.store import EtcdStore
 from herz.store.etcd.whole import WholeRevisions, changes
 from herz.testing.etcd_cluster import EtcdCluster, EtcdPrograms, EtcdServer
@@ -170,6 +171,26 @@ async def test_a_slow_consumer_holds_the_server_back_and_still_gets_everything(s
         assert len(watch._items) < 150
         assert [found.revision for found in await until_progress(items, written[-1])] == written
     await writer.close()
+
+
+async def test_what_came_is_handed_on_before_the_next_read_is_begun(store: EtcdStore, monkeypatch: pytest.MonkeyPatch):
+    reads, read = [0, 0], Stream.read
+
+    async def counted(stream: Stream) -> object:
+        reads[0] += 1
+        response = await read(stream)
+        reads[1] += 1
+        return response
+
+    monkeypatch.setattr(Stream, "read", counted)
+    revision = await store.put("/turns/a", b"1")
+    async with asyncio.timeout(10), store.watch("/turns/", revision) as items:
+        writing = asyncio.create_task(store.put("/turns/a", b"2"))
+        while not isinstance(await anext(items), Changes):
+            pass
+        begun, ended = reads
+        await writing
+    assert begun == ended
 
 
 async def test_cancelling_a_wait_loses_nothing(store: EtcdStore):

@@ -65,7 +65,8 @@ SILENT = checked_by(SESSION, k="given_up_for_another")
 EMPTIED = checked_by(SESSION, k="deleted_whole")
 CORE = checked_by("watch/test_session_core.py", k="test")
 WIRE = checked_by("faults/test_etcd_watch_faults.py", k="test")
-CONTINUITY = checked_by("faults/test_etcd_watch_faults.py", k="version or never_handed_on")
+CONTINUITY = checked_by("faults/test_etcd_watch_faults.py", k="version or never_handed_on or another_creation")
+LOST = checked_by("faults/test_etcd_watch_faults.py", k="lost_on_the_way")
 IDENTITY = checked_by("faults/test_etcd_watch_faults.py", k="another_store")
 RESUME = checked_by("etcd/test_etcd_watch.py", k="stopped_gracefully")
 LEADERLESS = checked_by("etcd/test_etcd_watch.py", k="without_a_leader")
@@ -108,8 +109,8 @@ MUTANTS = [
     Mutant(
         "resume-at-now",
         "sources/store.py",
-        "async with self.store.watch(self.prefix, after) as changes:",
-        "async with self.store.watch(self.prefix, (await self.store.status()).revision) as changes:",
+        "async with self.store.watch(self.prefix, after, previous=False) as changes:",
+        "async with self.store.watch(self.prefix, (await self.store.status()).revision, previous=False) as changes:",
         CUT,
     ),
     Mutant(
@@ -146,19 +147,22 @@ MUTANTS = [
         "        return\n        if changes.revision <= self._document.revision:\n",
         REPLAYED,
     ),
+    Mutant("version-check-skipped", "store/continuity.py", "if entry.version != version + 1:", "if False:", CONTINUITY),
+    Mutant("creation-check-skipped", "store/continuity.py", "entry.create_revision != created", "False", CONTINUITY),
+    Mutant("deletion-of-nothing-taken", "store/continuity.py", "if held is None else None", "if False else None", LOST),
     Mutant(
-        "version-check-skipped",
-        "sources/store.py",
-        "if entry.version != before + 1 or entry.mod_revision != changes.revision:",
+        "prev-kv-check-skipped",
+        "store/continuity.py",
+        "if previous is not None and previous != held:",
         "if False:",
         CONTINUITY,
     ),
     Mutant(
-        "prev-kv-check-skipped",
-        "sources/store.py",
-        "if previous is not None and previous != known:",
-        "if False:",
-        CONTINUITY,
+        "services-without-continuity",
+        "discovery/source.py",
+        "if (reason := gap(event, held, revision)) is not None:",
+        "if (reason := None) is not None:",
+        checked_by("discovery/test_discovery_watch.py", k="lost_on_the_way"),
     ),
     Mutant(
         "foreign-keys-taken",

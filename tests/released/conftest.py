@@ -263,6 +263,12 @@ async def plane(kind: str, request: pytest.FixtureRequest, folder: Path) -> Asyn
     await store.close()
 
 
+@pytest.fixture(scope="session")
+def plane_at() -> Callable[[Store], Plane]:
+    """A control plane's hand on a store, for the application `pay`."""
+    return Plane
+
+
 @pytest.fixture
 def plane_of() -> Callable[[Path], Plane]:
     """A control plane's hand on the embedded store in a file, for the application `pay`."""

@@ -126,3 +126,27 @@ async def test_who_may_only_read_orders_nothing(world, two, plan):
     aborted = await world.http.post(f"{place}/abort", json={"message": "x"}, headers=rolling)
     assert aborted.status_code == 200
     assert aborted.json()["aborted"]["by"] == "rollout"
+
+
+async def test_rollouts_are_listed_page_by_page(world, two, plan):
+    (instance,) = await world.join("a")
+    instance.faults.build_fails = True
+    for _ in range(7):
+        await world.until(await world.start(two[1], plan=plan(100.0)))
+    assert [one["id"] for one in (await world.http.get(f"{PLACE}/rollouts")).json()] == [
+        f"r{n}" for n in range(7, 0, -1)
+    ]
+    page = await world.http.get(f"{PLACE}/rollouts", params={"limit": 2, "before": 4})
+    assert [one["id"] for one in page.json()] == ["r3", "r2"]
+
+
+async def test_a_rollout_that_would_not_fit_its_record_is_refused(world, two):
+    for wish in (
+        {"release": 2, "message": "x" * 70_000},
+        {
+            "release": 2,
+            "checks": [{"name": f"c{n}", "kind": "health", "options": {"url": "https://a"}} for n in range(11)],
+        },
+        {"release": 2, "checks": [{"name": "c", "kind": "health", "options": {"url": "https://a"}}] * 2},
+    ):
+        assert (await world.http.post(f"{PLACE}/rollouts", json=wish)).status_code == 400

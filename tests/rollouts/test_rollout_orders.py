@@ -63,7 +63,7 @@ async def test_orders_to_a_rollout_that_is_over_are_refused(world, two, plan):
 async def test_breaking_the_glass_promotes_without_proof_and_says_so_loudly(world, two, plan):
     instances = await world.join("a", "b")
     for instance in instances:
-        instance.faults.slow_s = 1.0
+        instance.faults.slow_s = 0.4
     rollout = await world.start(two[1], plan=plan(100.0, prepare_s=30))
     await world.until(rollout, Phase.PREPARING)
     assert (await world.order(rollout, "force", message="")).status_code == 400

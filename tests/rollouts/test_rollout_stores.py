@@ -54,6 +54,7 @@ async def test_a_good_release_is_promoted_and_a_bad_one_rolled_back(stores, runn
         assert (await world.plane.audit.verify()).ok
 
 
+@pytest.mark.slow
 async def test_another_server_goes_on_where_the_first_one_stopped(stores, running, plan):
     async with running(stores[1]) as second:
         async with running(stores[0]) as first:

@@ -14,7 +14,9 @@ from herz.server.opening import open_store
 from herz.server.plane import Plane
 from herz.server.problems import Problem
 from herz.server.settings import ServerSettings
-from herz.store.plane import channel_key, counter_key, release_key, rollout_key
+from herz.store.base import Put
+from herz.store.plane import channel_key, counter_key, release_key, rollout_counter_key, rollout_key
+from herz.testing.memory_store import MemoryStore
 
 from .conftest import BEN, content
 
@@ -145,6 +147,7 @@ async def test_rollback_to_what_is_not_there_is_not_found(light):
 
 async def rollout(plane, phase="BAKING"):
     await plane.store.put(rollout_key(*AT, "r1"), b'{"id": "r1", "phase": "%s"}' % phase.encode())
+    await plane.store.put(rollout_counter_key(*AT), b'{"newest": 1}')
 
 
 @pytest.mark.parametrize("act", ["release", "publish", "rollback"])
@@ -178,6 +181,35 @@ async def test_cohorts_in_the_channel_count_as_a_rollout(light):
     moving = Channel(stable=Pointer(release=release.ref), cohorts={"r2-b1": Pointer(rollout="r2")})
     await light.store.put(channel_key(*AT), encode(moving))
     await refused(light.desk.publish(*AT, 1, by=BEN, message="go"), 409, "rollout-in-flight")
+
+
+class BeginsMeanwhile(MemoryStore):
+    """A store in which a rollout begins just before the channel is first written."""
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.begun = False
+
+    async def txn(self, txn):
+        if not self.begun and any(isinstance(one, Put) and one.key == channel_key(*AT) for one in txn.then):
+            self.begun = True
+            await self.put(rollout_key(*AT, "r1"), b'{"id": "r1", "phase": "PENDING"}')
+            await self.put(rollout_counter_key(*AT), b'{"newest": 1}')
+        return await super().txn(txn)
+
+
+@pytest.mark.parametrize("act", ["release", "publish", "rollback"])
+async def test_a_rollout_that_begins_at_the_same_moment_is_not_overrun(light, memory, clock, act):
+    await released(light, "a: 1\n")
+    await released(light, "a: 2\n", publish=False)
+    desk = Plane.over(BeginsMeanwhile(memory.place), ServerSettings(), clock).desk
+    call = {
+        "release": lambda: desk.create(*AT, by=BEN, message="go"),
+        "publish": lambda: desk.publish(*AT, 2, by=BEN, message="go"),
+        "rollback": lambda: desk.rollback(*AT, 1, by=BEN, message="go"),
+    }[act]
+    await refused(call(), 409, "rollout-in-flight")
+    assert await live(light) == 1
 
 
 async def test_force_leaves_nobody_in_a_cohort_and_is_loud_in_the_audit_log(light):

@@ -149,8 +149,11 @@ class Updater:
             if not self._items:
                 self._arrived.clear()
                 try:
-                    async with asyncio.timeout(self._until_retry()):
+                    if (wait_s := self._until_retry()) is None:
                         await self._arrived.wait()
+                    else:
+                        async with asyncio.timeout(wait_s):
+                            await self._arrived.wait()
                 except TimeoutError:
                     await self._thawed.wait()
                     await self._retry()

@@ -17,8 +17,9 @@ from herz.model.document import Batch, Document, Event, Progress, Revision
 from herz.model.origin import Origin
 from herz.model.tree import ABSENT
 from herz.sources.base import Item, Standing
-from herz.store.base import Changes, Entry, EventType, Store
+from herz.store.base import Changes, Entry, EventType, KeyEvent, Store
 from herz.store.base import Progress as Proof
+from herz.store.continuity import gap
 
 PAGE: Final = 1_000
 """Entries asked for at a time."""
@@ -72,7 +73,7 @@ class ServiceSource:
         if self._unread or after != self._revision:
             raise RevisionExpired(f"{self.origin}: revision {after} is not the one read last", remedy="read again")
         try:
-            async with self.store.watch(self.prefix, after) as changes:
+            async with self.store.watch(self.prefix, after, previous=False) as changes:
                 yield self._items(changes)
         except StoreError as error:
             raise self._expired(error) from error
@@ -84,7 +85,7 @@ class ServiceSource:
     async def _items(self, changes: AsyncIterator[Changes | Proof]) -> AsyncIterator[Item]:
         async for change in changes:
             if isinstance(change, Changes):
-                events = tuple(self._event(event.type, event.entry, event.previous) for event in change.events)
+                events = tuple(self._event(event, change.revision) for event in change.events)
                 entries = self._entries
                 for (key,), _, entry in events:
                     entries = entries.delete(key) if entry is ABSENT and key in entries else entries
@@ -95,15 +96,15 @@ class ServiceSource:
                 self._revision = max(self._revision, change.revision)
                 yield Progress(self._revision)
 
-    def _event(self, type_: EventType, entry: Entry, previous: Entry | None) -> Event:
-        """The event as a step from what we hold. What the store replaced must be that, unless compaction took it."""
-        held = self._entries.get(entry.key)
-        if entry.mod_revision <= self._revision:
+    def _event(self, event: KeyEvent, revision: Revision) -> Event:
+        """The event as a step from what we hold, on which it must follow."""
+        entry, held = event.entry, self._entries.get(event.entry.key)
+        if revision <= self._revision:
             raise self._broken(entry, f"revision {self._revision} was handed on before")
-        if previous is not None and (held is None or held.mod_revision != previous.mod_revision):
-            known = "nothing" if held is None else f"revision {held.mod_revision}"
-            raise self._broken(entry, f"it replaced revision {previous.mod_revision}, and we hold {known}")
-        return Event((entry.key,), ABSENT if held is None else held, ABSENT if type_ is EventType.DELETE else entry)
+        if (reason := gap(event, held, revision)) is not None:
+            raise self._broken(entry, reason)
+        deleted = event.type is EventType.DELETE
+        return Event((entry.key,), ABSENT if held is None else held, ABSENT if deleted else entry)
 
     def _broken(self, entry: Entry, what: str) -> HistoryBroken:
         return HistoryBroken(f"{what}: events are missing or doubled", where=f"{entry.key}@{entry.mod_revision}")

@@ -74,10 +74,12 @@ def rebind(
     unknown = fresh.bound.unknown
     if old is None:
         return Rebound(fresh, True, unknown, ())
-    binding = properties.binding
-    pending = binding.pending_restart(old.bound.value, fresh.bound.value)
-    waiting = tuple(join((*fresh.path, *path)) for path in pending)
-    bound = binding.hold(old.bound, fresh.bound)
+    binding, bound = properties.binding, fresh.bound
+    waiting: tuple[str, ...] = ()
+    if binding.restart_only:
+        pending = binding.pending_restart(old.bound.value, bound.value)
+        waiting = tuple([join((*fresh.path, *path)) for path in pending])
+        bound = binding.hold(old.bound, bound)
     if binding.same(old.bound.value, bound.value):
         return Rebound(old, False, unknown, waiting)
     return Rebound(InForce(properties, bound, fresh.path), True, unknown, waiting)
@@ -263,10 +265,10 @@ def candidate(scope: Scope, snapshot: Snapshot, rebound: dict[Any, Rebound]) -> 
     """The next generation as far as it is known before anything is built."""
     old = scope.current
     unknown, waiting = old.unknown, old.waiting
-    if rebound:
-        unknown = {**unknown, **{model: one.unknown for model, one in rebound.items()}}
-        waiting = {**waiting, **{model: one.waiting for model, one in rebound.items()}}
-        if any(one.changed for one in rebound.values()):
-            bound = {**old.objects.bound, **{model: one.one for model, one in rebound.items()}}
-            return Generation(snapshot, Objects(snapshot.generation, bound), unknown, waiting)
-    return Generation(snapshot, old.objects, unknown, waiting)
+    if not rebound:
+        return Generation(snapshot, old.objects, unknown, waiting)
+    unknown, waiting, bound, changed = {**unknown}, {**waiting}, {**old.objects.bound}, False
+    for model, one in rebound.items():
+        unknown[model], waiting[model], bound[model] = one.unknown, one.waiting, one.one
+        changed |= one.changed
+    return Generation(snapshot, Objects(snapshot.generation, bound) if changed else old.objects, unknown, waiting)

@@ -18,9 +18,9 @@ from herz.release.channel import Channel
 from herz.release.record import Record, encode
 from herz.server import api_admin, api_drafts, api_releases
 from herz.server.access import Caller, known, requires
-from herz.server.desk import Namespaces, Overview
 from herz.server.plane import PLACE, Part, Plane
 from herz.server.problems import answers
+from herz.server.releases import Namespaces, Overview
 from herz.server.tokens import Scope
 
 logger = logging.getLogger("herz")

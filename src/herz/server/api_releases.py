@@ -14,9 +14,10 @@ from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.record import Record
 from herz.server.access import Caller, requires
-from herz.server.desk import PAGE, PAGE_MOST, Moved
+from herz.server.desk import Moved
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import answers
+from herz.server.releases import PAGE, PAGE_MOST
 from herz.server.tokens import Scope
 
 _LAST: Final = 10**10

@@ -8,63 +8,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from herz.errors import StoreCorrupt, UsageError
+from herz.errors import UsageError
 from herz.release.channel import Channel, Pointer, Release
 from herz.release.content import Content
-from herz.release.difference import KeyDifference
 from herz.release.record import Record, encode
-from herz.release.rollout_record import Phase
-from herz.server.audit import Audit, By
-from herz.server.clock import Clock
-from herz.server.contents import Contents
-from herz.server.drafts import Draft, Drafts, StoredDraft, busy, checked_message, compared
-from herz.server.problems import Problem, not_found
-from herz.server.reading import Readings
-from herz.server.rollouts.alerts import glass_broken
-from herz.server.schemas import Schemas
-from herz.server.settings import ServerSettings
-from herz.server.stored import revision_of, stored
+from herz.server.audit import By
+from herz.server.drafts import Draft, StoredDraft, busy, checked_message
+from herz.server.problems import Problem
+from herz.server.releases import Releases, channel_in, number_in
+from herz.server.stored import revision_of
 from herz.server.validation import Validation, validated
-from herz.store.base import Compare, Entry, Operation, Put, Store, Txn
-from herz.store.plane import (
-    APPS,
-    DEFAULT_NAMESPACE,
-    channel_key,
-    checked_name,
-    counter_key,
-    draft_key,
-    fleet_prefix,
-    place,
-    release_key,
-    releases_prefix,
-    rollouts_prefix,
-)
+from herz.store.base import Compare, Entry, Operation, Put, Txn
+from herz.store.plane import channel_key, counter_key, draft_key, place, release_key
 
-PAGE: Final = 50
-PAGE_MOST: Final = 500
 _ATTEMPTS: Final = 50
-_LAST_NUMBER: Final = 10**10 - 1
 _WORD_LENGTH: Final = 200
-
-
-class Namespaces(Record, frozen=True, kw_only=True):
-    """An application and its namespaces, in order."""
-
-    app: str
-    namespaces: tuple[str, ...]
-
-
-class Overview(Record, frozen=True, kw_only=True):
-    """How a namespace stands: `newest` is the last release, `draft` is without its content."""
-
-    app: str
-    namespace: str
-    channel: Channel
-    channel_revision: int = 0
-    newest: Release | None = None
-    draft: Draft | None = None
-    instances: int = 0
-    rollout: str | None = None
 
 
 class Moved(Record, frozen=True, kw_only=True):
@@ -75,112 +33,8 @@ class Moved(Record, frozen=True, kw_only=True):
     channel: Channel
 
 
-class _Standing(Record, frozen=True, kw_only=True):
-    """As much of a rollout as tells whether it is over."""
-
-    id: str
-    phase: Phase
-
-
-class Desk:
-    """Releases, channels and drafts of all namespaces in a store."""
-
-    def __init__(self, store: Store, contents: Contents, audit: Audit, clock: Clock, settings: ServerSettings) -> None:
-        self._store, self._contents, self._audit, self._clock = store, contents, audit, clock
-        self.readings = Readings()
-        self.schemas = Schemas(store, audit, settings)
-        self.drafts = Drafts(store, contents, self.readings, audit, clock, self.schemas)
-
-    # --- reading
-
-    async def apps(self) -> tuple[Namespaces, ...]:
-        """Every application with a draft, a schema or a release."""
-        found: dict[str, list[str]] = {}
-        after: str | None = None
-        while True:
-            page = await self._store.range(APPS, limit=1, after=after)
-            if not page.entries:
-                return tuple(
-                    Namespaces(app=app, namespaces=tuple(sorted(names))) for app, names in sorted(found.items())
-                )
-            app, _, rest = page.entries[0].key.removeprefix(APPS).partition("/")
-            namespace = rest.partition("/")[0]
-            found.setdefault(app, []).append(namespace)
-            after = f"{APPS}{app}/{namespace}0"  # behind the last key of the namespace: 0 follows the slash
-
-    async def overview(self, app: str, namespace: str) -> Overview:
-        """How a namespace stands; a `Problem` 404 when nothing was ever written there."""
-        channel, revision = await self.channel(app, namespace)
-        newest = await self._newest(app, namespace)
-        draft = await self.drafts.facts(app, namespace)
-        if not revision and newest is None and draft is None and await self.schemas.get(app, namespace) is None:
-            raise not_found(f"there is nothing at {place(app, namespace)}", remedy="write a draft: herz draft write")
-        return Overview(
-            app=app,
-            namespace=namespace,
-            channel=channel,
-            channel_revision=revision,
-            newest=newest,
-            draft=draft,
-            instances=await self._count(fleet_prefix(app, namespace)),
-            rollout=await self.in_flight(app, namespace),
-        )
-
-    async def channel(self, app: str, namespace: str) -> tuple[Channel, int]:
-        """The channel and the revision that last changed it; an empty one and 0 where nothing was published."""
-        entry = await self._store.get(channel_key(app, namespace))
-        return _channel(entry), revision_of(entry)
-
-    async def release(self, app: str, namespace: str, number: int) -> Release:
-        """One release; a `Problem` 404 when there is none of this number."""
-        if not 0 < number <= _LAST_NUMBER:
-            raise UsageError(f"{number} is no number of a release", remedy="they count from 1")
-        entry = await self._store.get(release_key(app, namespace, number))
-        if entry is None:
-            raise not_found(
-                f"there is no release {number} of {place(app, namespace)}", remedy="list them: herz release list"
-            )
-        return stored(entry, Release)
-
-    async def releases(
-        self, app: str, namespace: str, *, before: int | None = None, limit: int = PAGE
-    ) -> tuple[Release, ...]:
-        """The releases below number `before`, the newest first, at most `limit`."""
-        if before is None:
-            before = _number(await self._store.get(counter_key(app, namespace))) + 1
-        first = max(1, before - min(limit, PAGE_MOST))
-        if before <= first or before > _LAST_NUMBER + 1:
-            return ()
-        page = await self._store.range(
-            releases_prefix(app, namespace), after=release_key(app, namespace, first - 1), limit=before - first
-        )
-        found = (stored(entry, Release) for entry in page.entries)
-        return tuple(release for release in reversed(tuple(found)) if release.number < before)
-
-    async def content(self, app: str, namespace: str, number: int) -> Content:
-        """What a release holds."""
-        return await self._contents.read((await self.release(app, namespace, number)).digest)
-
-    async def difference(self, app: str, namespace: str, before: int, after: int) -> tuple[KeyDifference, ...]:
-        """What differs between two releases, key by key."""
-        return await compared(
-            self.readings, await self.content(app, namespace, before), await self.content(app, namespace, after)
-        )
-
-    async def in_flight(self, app: str, namespace: str) -> str | None:
-        """The rollout that is under way, None when there is none."""
-        after: str | None = None
-        while True:
-            page = await self._store.range(rollouts_prefix(app, namespace), after=after, limit=200)
-            for entry in page.entries:
-                standing = stored(entry, _Standing)
-                if not standing.phase.over:
-                    return standing.id
-            if not page.more:
-                return None
-            after = page.entries[-1].key
-
-    # --- releasing
+class Desk(Releases):
+    """Makes releases, and points channels at them."""
 
     async def create(
         self,
@@ -205,10 +59,10 @@ class Desk:
             _check_word(what, word)
         for _ in range(_ATTEMPTS):
             channel_entry = await self._store.get(channel_key(app, namespace))
+            forced, free = False, list[Compare]()
             if publish:
-                forced = await self._check_free(app, namespace, _channel(channel_entry), force)
-            else:
-                forced = False
+                forced, unchanged = await self._check_free(app, namespace, channel_in(channel_entry), force)
+                free.append(unchanged)
             draft = await self.drafts.get(app, namespace)
             _check_expected(draft, expect)
             content = draft.content or Content()
@@ -218,7 +72,7 @@ class Desk:
             release = Release(
                 app=app,
                 namespace=namespace,
-                number=_number(counter) + 1,
+                number=number_in(counter) + 1,
                 digest=draft.digest,
                 fingerprint=(await self.readings.of(content)).fingerprint,
                 author=by.actor,
@@ -246,6 +100,7 @@ class Desk:
                         Compare.unchanged(draft_key(app, namespace), draft.revision),
                         Compare.unchanged(counter_key(app, namespace), revision_of(counter)),
                         Compare.unchanged(channel_key(app, namespace), revision_of(channel_entry)),
+                        *free,
                     ),
                     then,
                 ),
@@ -268,8 +123,8 @@ class Desk:
         release = await self.release(app, namespace, number)
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(channel_key(app, namespace))
-            forced = await self._check_free(app, namespace, _channel(entry), force)
-            moved = await self._move(release, entry, by, "release.published", message, forced)
+            forced, free = await self._check_free(app, namespace, channel_in(entry), force)
+            moved = await self._move(release, entry, by, "release.published", message, (free,), forced=forced)
             if moved is not None:
                 return moved
         raise busy(app, namespace)
@@ -286,7 +141,7 @@ class Desk:
         key = draft_key(app, namespace)
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(channel_key(app, namespace))
-            await self._check_free(app, namespace, _channel(entry), force=False)
+            _, free = await self._check_free(app, namespace, channel_in(entry), force=False)
             draft = await self.drafts.facts(app, namespace)
             _check_expected(draft, expect)
             reset = StoredDraft(
@@ -297,11 +152,10 @@ class Desk:
                 message=message,
                 kept=draft.digest if draft is not None and draft.digest != release.digest else None,
             )
-            further = (
-                Compare.unchanged(key, 0 if draft is None else draft.revision),
-                Put(key, encode(reset)),
+            seen = Compare.unchanged(key, 0 if draft is None else draft.revision)
+            moved = await self._move(
+                release, entry, by, "release.rolled-back", message, (free, seen), (Put(key, encode(reset)),)
             )
-            moved = await self._move(release, entry, by, "release.rolled-back", message, False, further)
             if moved is not None:
                 return moved
         raise busy(app, namespace)
@@ -313,21 +167,20 @@ class Desk:
         by: By,
         action: str,
         message: str,
-        forced: bool,
-        further: tuple[Compare, Put] | None = None,
+        compares: tuple[Compare, ...],
+        further: tuple[Put, ...] = (),
+        *,
+        forced: bool = False,
     ) -> Moved | None:
         """The channel pointed at `release`; None when somebody else was quicker."""
-        key, before = channel_key(release.app, release.namespace), _channel(entry)
+        key, before = channel_key(release.app, release.namespace), channel_in(entry)
         channel = _pointed(release)
         held, touched = self._contents.holding(release.digest)
-        compares, then = [Compare.unchanged(key, revision_of(entry)), held], [Put(key, encode(channel)), touched]
-        if further is not None:
-            compares.append(further[0])
-            then.append(further[1])
-        if forced:
-            then.append(glass_broken(release, by.actor, message, self._clock.now()))
         result = await self._audit.commit(
-            Txn(compares, then),
+            Txn(
+                (Compare.unchanged(key, revision_of(entry)), held, *compares),
+                (Put(key, encode(channel)), touched, *further),
+            ),
             by,
             action,
             release.version,
@@ -340,12 +193,16 @@ class Desk:
         )
         return Moved(revision=result.revision, release=release, channel=channel) if result.succeeded else None
 
-    async def _check_free(self, app: str, namespace: str, channel: Channel, force: bool) -> bool:
-        """Whether this act overrides a rollout under way; a `Problem` 409 when there is one and it may not."""
+    async def _check_free(self, app: str, namespace: str, channel: Channel, force: bool) -> tuple[bool, Compare]:
+        """Whether this act overrides a rollout under way, and the condition that none has begun since.
+
+        A `Problem` 409 when there is one and it may not.
+        """
         moving = [pointer.rollout for pointer in (channel.stable, *channel.cohorts.values()) if pointer.rollout]
-        rollout = await self.in_flight(app, namespace) or next(iter(moving), None)
+        rollout, unchanged = await self.flight(app, namespace)
+        rollout = rollout or next(iter(moving), None)
         if rollout is None and not channel.cohorts:
-            return False
+            return False, unchanged
         if not force:
             raise Problem(
                 409,
@@ -354,25 +211,7 @@ class Desk:
                 remedy="wait for it or abort it; force ends it, and says so in the audit log",
                 rollout=rollout,
             )
-        return True
-
-    async def _newest(self, app: str, namespace: str) -> Release | None:
-        number = _number(await self._store.get(counter_key(app, namespace)))
-        return await self.release(app, namespace, number) if number else None
-
-    async def _count(self, prefix: str) -> int:
-        count, after = 0, None
-        while True:
-            page = await self._store.range(prefix, limit=1000, after=after)
-            count += len(page.entries)
-            if not page.more:
-                return count
-            after = page.entries[-1].key
-
-
-def namespace_of(name: str | None) -> str:
-    """The namespace that `name` means: `default` where none is named."""
-    return DEFAULT_NAMESPACE if name is None else checked_name(name, "a namespace")
+        return True, unchanged
 
 
 def _pointed(release: Release) -> Channel:
@@ -425,20 +264,3 @@ def _check_valid(validation: Validation) -> None:
             remedy="mend each of them; herz draft validate lists them",
             problems=list(validation.problems),
         )
-
-
-def _channel(entry: Entry | None) -> Channel:
-    return Channel() if entry is None else stored(entry, Channel)
-
-
-def _number(entry: Entry | None) -> int:
-    if entry is None:
-        return 0
-    try:
-        return int(entry.value)
-    except ValueError:
-        raise StoreCorrupt(
-            "the counter of releases is not a number",
-            where=f"{entry.key}@{entry.mod_revision}",
-            remedy="write the number of the newest release there",
-        ) from None

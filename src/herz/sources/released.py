@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from herz.errors import ConfigurationError, EmptiedSource, HerzError, HistoryBroken, RevisionExpired
 from herz.formats.fault import Limits
 from herz.model.document import Batch, Document, Progress, Reset, Revision
@@ -292,10 +294,11 @@ class ReleasedSource:
         if prepared is None:
             return None
         if prepared.error is not None:
-            return self._outcome(prepared.ref, Rehearsal(self._document, error=prepared.error))
-        if rehearsal is None or prepared.released is None or rehearsal.document.parts != prepared.released.parts:
+            rehearsal = Rehearsal(self._document, error=prepared.error)
+        elif rehearsal is None or prepared.released is None or rehearsal.document.parts != prepared.released.parts:
             return None
-        return self._outcome(prepared.ref, rehearsal)
+        # It says for which rollout, so that what was built for an earlier one of the same release does not count.
+        return structs.replace(self._outcome(prepared.ref, rehearsal), rollout=self._told.pointer.rollout)
 
     # --- questions ------------------------------------------------------------------------------
 

@@ -157,6 +157,7 @@ class StoreLink:
         for asked in self._asked(view, told.cohort):
             yield asked
         proven: list[Progress | None] = [None, None]
+        cursors = [view.revision, view.revision]
         while True:
             at, found = await arrived.get()
             if isinstance(found, Exception):
@@ -168,6 +169,13 @@ class StoreLink:
                     proven = [None, None]
                     yield Alive(min(one.revision for one in both), all(one.current for one in both))
                 continue
+            if found.revision <= cursors[at]:
+                raise HistoryBroken(
+                    f"revision {found.revision} came again",
+                    where=f"{found.events[0].entry.key}@{found.revision}",
+                    remedy="nothing of it is applied; everything is read again",
+                )
+            cursors[at] = found.revision
             view = _View(max(view.revision, found.revision), _changed(view.entries, found))
             told = self._told(view)
             self._view = view
@@ -178,23 +186,23 @@ class StoreLink:
     async def standing(self, identity: str, after: Revision) -> Standing:
         """Whether it is the same store, not behind, and holds at `after` what was told up to there."""
         status = await self.store.status()
-        revision = (await self._read()).revision
+        now = await self._read()
+        revision, entry = now.revision, now.entries.get(key := channel_key(self._app, self._namespace))
         if status.identity != identity:
             return Standing(status.identity, revision, False, f"this is another store, {status.identity}")
         if revision < after:
             return Standing(status.identity, revision, False, f"it is at revision {revision}, and was at {after}")
-        key = channel_key(self._app, self._namespace)
         held = self._view.entries.get(key)
         if held is None or held.mod_revision > after:
             return Standing(status.identity, revision, True)
         try:
-            entry = await self.store.get(key, revision=after)
-        except RevisionExpired:
-            return Standing(status.identity, revision, True)  # it has been read again by now
-        ours = f"{key} was told with revision {held.mod_revision}"
-        if entry is None or (entry.mod_revision, entry.value) != (held.mod_revision, held.value):
-            there = "is not there" if entry is None else f"is at revision {entry.mod_revision}"
-            return Standing(status.identity, revision, False, f"{ours}, and {there}")
+            then = await self.store.get(key, revision=after)
+        except RevisionExpired:  # what is there now was read as a whole; it must not be older than what was told
+            then = held if entry is None or entry.mod_revision > after else entry
+        if then is None or (then.mod_revision, then.value) != (held.mod_revision, held.value):
+            there = "is not there" if then is None else f"is at revision {then.mod_revision}"
+            what = f"{key} was told with revision {held.mod_revision}, and {there}"
+            return Standing(status.identity, revision, False, what)
         return Standing(status.identity, revision, True)
 
     async def differs(self, told: Told) -> bool:

@@ -17,6 +17,7 @@ from herz.sources.base import Item, Standing
 from herz.sources.keyed import Keyed, printable
 from herz.store.base import Changes, Entry, EventType, Store
 from herz.store.base import Progress as StoreProgress
+from herz.store.continuity import gap
 from herz.store.names import config_prefix
 
 PAGE: Final = 10_000
@@ -156,7 +157,7 @@ class StoreSource:
         """
         if after != self._document.revision:
             raise RevisionExpired(f"{self.origin}: revision {after} is not the one read last", remedy="read again")
-        async with self.store.watch(self.prefix, after) as changes:
+        async with self.store.watch(self.prefix, after, previous=False) as changes:
             yield self._items(changes)
 
     async def _items(self, changes: AsyncIterator[Changes | StoreProgress]) -> AsyncIterator[Item]:
@@ -223,20 +224,15 @@ class StoreSource:
         return None
 
     def _check(self, changes: Changes) -> None:
-        """Refuse what cannot follow on what is held: each event names what it replaces, by revision and version."""
+        """Refuse what cannot follow on what is held: each event names what it replaces, by creation and version."""
         if changes.revision <= self._document.revision:
             raise self._broken(f"revision {changes.revision} came again", f"{self.prefix}@{changes.revision}")
         for event in changes.events:
-            entry, previous, known = event.entry, event.previous, self._content.known(event.entry.key)
-            place = f"{entry.key}@{changes.revision}"
+            entry = event.entry
             if not entry.key.startswith(self.prefix):
-                raise self._broken(f"{entry.key} is not under {self.prefix}", place)
-            if previous is not None and previous != known:
-                raise self._broken(f"it replaces revision {previous.mod_revision}, which was not handed on", place)
-            if event.type is EventType.PUT:
-                before = 0 if known is None else known.version
-                if entry.version != before + 1 or entry.mod_revision != changes.revision:
-                    raise self._broken(f"version {entry.version} does not follow version {before}", place)
+                raise self._broken(f"{entry.key} is not under {self.prefix}", f"{entry.key}@{changes.revision}")
+            if (reason := gap(event, self._content.known(entry.key), changes.revision)) is not None:
+                raise self._broken(reason, f"{entry.key}@{changes.revision}")
 
     def _broken(self, what: str, where: str) -> HistoryBroken:
         return HistoryBroken(

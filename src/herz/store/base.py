@@ -75,7 +75,7 @@ class EventType(Enum):
 
 
 class KeyEvent(NamedTuple):
-    """One key written or deleted. `previous` is None where there was no key, or where compaction took it."""
+    """One key written or deleted. `previous` is None where there was no key, or compaction took it, or nobody asked."""
 
     type: EventType
     entry: Entry
@@ -253,12 +253,15 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def watch(self, prefix: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[Changes | Progress]]:
+    def watch(
+        self, prefix: str, after: int, *, previous: bool = True
+    ) -> AbstractAsyncContextManager[AsyncIterator[Changes | Progress]]:
         """Follow `prefix` from revision `after + 1` on, each revision whole, once and in order.
 
         Read with `range`, then watch after the revision it gave: nothing is lost in between. `Progress` comes
         when everything up to now has been handed over, and again at regular intervals as a proof of life.
-        Nothing is queued: a slow consumer reads history later, and costs no memory.
+        Nothing is queued: a slow consumer reads history later, and costs no memory. Without `previous` a store may
+        leave out what each event replaced, where looking that up costs it something.
 
         Raises on entering or while iterating: `RevisionExpired` when `after` is older than the compacted
         revision, or newer than the store (it was restored from a backup; a watch never waits for a revision to

@@ -162,7 +162,9 @@ class SqliteStore(Store):
     async def _sweep(self) -> None:
         await self._write(lambda writer: None)
 
-    def watch(self, prefix: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[Changes | Progress]]:
+    def watch(
+        self, prefix: str, after: int, *, previous: bool = True
+    ) -> AbstractAsyncContextManager[AsyncIterator[Changes | Progress]]:
         return self._watch(prefix, after)
 
     @asynccontextmanager

@@ -145,7 +145,8 @@ class Follower:
         self.cohort = self._read(entries, mailbox_key(self.app, self.namespace, self.instance), Mailbox).cohort
         pointer = channel.of(self.cohort)
         wanted = pointer.prepare
-        if wanted is not None and (self._rehearsed is None or self._rehearsed.digest != wanted.digest):
+        done = self._rehearsed
+        if wanted is not None and (done is None or (done.digest, done.rollout) != (wanted.digest, pointer.rollout)):
             await asyncio.sleep(self.faults.slow_s)
             error = "there is no such driver" if self.faults.build_fails else None
             self._rehearsed = Rehearsed(

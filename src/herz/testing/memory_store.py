@@ -200,19 +200,21 @@ class MemoryStore(Store):
         return place.revision, tuple(results)
 
     @asynccontextmanager
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[AsyncIterator[Changes | Progress]]:
+    async def watch(
+        self, prefix: str, after: int, *, previous: bool = True
+    ) -> AsyncIterator[AsyncIterator[Changes | Progress]]:
         """See `Store.watch`."""
         place = self._here()
         self._state(place, after)
         woken = asyncio.Event()
         place.watching.add(woken)
         try:
-            yield self._items(place, prefix, after, woken)
+            yield self._items(place, prefix, after, woken, previous)
         finally:
             place.watching.discard(woken)
 
     async def _items(
-        self, place: Place, prefix: str, cursor: int, woken: asyncio.Event
+        self, place: Place, prefix: str, cursor: int, woken: asyncio.Event, previous: bool
     ) -> AsyncIterator[Changes | Progress]:
         cuts, repeats = place.cuts, place.repeat
         while True:
@@ -227,14 +229,14 @@ class MemoryStore(Store):
                     raise RevisionExpired(f"revision {cursor + 1} was compacted at {place.compacted}")
                 while cursor < place.revision:
                     cursor += 1
-                    if (change := _under(prefix, cursor, place.changes.get(cursor, ()))) is not None:
+                    if (change := _under(prefix, cursor, place.changes.get(cursor, ()), previous)) is not None:
                         yield change
                     if place.cuts != cuts:
                         break
                 else:
                     if place.repeat > repeats:
                         repeats = place.repeat
-                        if (change := _under(prefix, cursor, place.changes.get(cursor, ()))) is not None:
+                        if (change := _under(prefix, cursor, place.changes.get(cursor, ()), previous)) is not None:
                             yield change
                     yield Progress(cursor)
             try:
@@ -293,8 +295,10 @@ class MemoryStore(Store):
         self.place.wake()
 
 
-def _under(prefix: str, revision: int, events: Sequence[KeyEvent]) -> Changes | None:
-    chosen = tuple(event for event in events if event.entry.key.startswith(prefix))
+def _under(prefix: str, revision: int, events: Sequence[KeyEvent], previous: bool) -> Changes | None:
+    chosen = tuple(
+        event if previous else event._replace(previous=None) for event in events if event.entry.key.startswith(prefix)
+    )
     return Changes(revision, chosen) if chosen else None
 
 

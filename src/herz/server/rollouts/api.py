@@ -8,7 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 
 from herz.release.atomicity import Verdict
@@ -17,7 +17,7 @@ from herz.release.rollout import Rollout, abort, force, pause, promote, resume
 from herz.server.access import Caller, require, requires
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import Problem, answers
-from herz.server.rollouts.book import Book, Wish
+from herz.server.rollouts.book import PAGE, Book, Wish
 from herz.server.rollouts.events import events
 from herz.server.rollouts.gates import Canary, Gates, Hook, Measurement, measurement
 from herz.server.rollouts.proofs import Proofs, Question
@@ -25,6 +25,10 @@ from herz.server.rollouts.standing import Rollouts
 from herz.server.tokens import Scope
 
 Id = Annotated[str, PathParameter(description="The rollout, such as `r7`")]
+
+
+Before = Annotated[int | None, QueryParameter(ge=1, le=10**10, description="Only rollouts below this number")]
+Limit = Annotated[int, QueryParameter(ge=1, le=500, description="At most so many")]
 
 
 class Message(Record, frozen=True, kw_only=True):
@@ -81,9 +85,15 @@ async def start_rollout(
     summary="Rollouts",
     tags=["rollouts"],
 )
-async def rollouts(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> tuple[Rollout, ...]:
-    """All rollouts of the namespace, the newest first."""
-    return await plane.of(Book).all(app, namespace)
+async def rollouts(
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    before: Before = None,
+    limit: Limit = PAGE,
+) -> tuple[Rollout, ...]:
+    """The newest first; page on with `before` set to the last number."""
+    return await plane.of(Book).all(app, namespace, before=before, limit=limit)
 
 
 @get(

@@ -20,10 +20,17 @@ from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.problems import Problem, not_found
 from herz.server.rollouts.alerts import Alert, posted
-from herz.store.base import Compare, Entry, Put, Store, Txn
-from herz.store.plane import channel_key, release_key, rollout_counter_key, rollout_key, rollouts_prefix
+from herz.store.base import Compare, Entry, Get, Put, Store, Txn
+from herz.store.plane import channel_key, release_key, rollout_counter_key, rollout_key
 
+PAGE: Final = 50
+"""Rollouts that are listed at once, unless asked otherwise."""
+CHECKS: Final = 10
+"""Checks that a rollout may have: its record holds what each said of every batch."""
+RECORD_BYTES: Final = 64 * 1024
+"""What a rollout may hold when it begins; it grows by its batches."""
 _ATTEMPTS: Final = 20
+_TOGETHER: Final = 5
 
 
 class Wish(Record, frozen=True, kw_only=True):
@@ -74,6 +81,12 @@ class Book:
         a wish that makes no sense.
         """
         plan = wish.plan.checked()
+        if len(wish.checks) > CHECKS or len({check.name for check in wish.checks}) < len(wish.checks):
+            raise UsageError(
+                f"{len(wish.checks)} checks", remedy=f"name at most {CHECKS}, each otherwise; one may look at several"
+            )
+        if len(encode(wish)) > RECORD_BYTES:
+            raise UsageError(f"a rollout of {len(encode(wish)):,} bytes", remedy=f"say it in {RECORD_BYTES:,}")
         for _ in range(_ATTEMPTS):
             release = await self.release(app, namespace, wish.release)
             channel, at = await self._channel(app, namespace)
@@ -129,12 +142,19 @@ class Book:
             raise not_found(f"{app}/{namespace} has no rollout {rollout}", remedy="see the list of its rollouts")
         return stored(entry)
 
-    async def all(self, app: str, namespace: str) -> tuple[Rollout, ...]:
-        """All rollouts of a namespace, the newest first."""
-        found = await self._store.range(rollouts_prefix(app, namespace))
-        return tuple(
-            sorted((stored(entry).value for entry in found.entries), key=lambda one: one.created, reverse=True)
-        )
+    async def all(
+        self, app: str, namespace: str, *, before: int | None = None, limit: int = PAGE
+    ) -> tuple[Rollout, ...]:
+        """The rollouts of a namespace, the newest first, at most `limit`; those with a number below `before`."""
+        counter, _ = await self._counter(app, namespace)
+        newest = counter.newest if before is None else min(counter.newest, before - 1)
+        numbers = range(newest, max(0, newest - limit), -1)
+        found: list[Rollout] = []
+        for start in range(0, len(numbers), _TOGETHER):  # a record may be large
+            gets = [Get(rollout_key(app, namespace, f"r{number}")) for number in numbers[start : start + _TOGETHER]]
+            read = await self._store.txn(Txn(then=gets))
+            found += [stored(entry).value for entries in read.results for entry in entries]
+        return tuple(found)
 
     async def newest(self, app: str, namespace: str) -> Rollout | None:
         """The newest rollout, in flight or over; None before the first."""

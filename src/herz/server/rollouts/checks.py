@@ -26,7 +26,7 @@ LARGE: Final = 1e100
 """What an infinite sample counts as: the worst or best of all, and still a number to compute with."""
 AT_ONCE: Final = 50
 """Health URLs that are asked at the same time."""
-DETAIL_LENGTH: Final = 500
+DETAIL_LENGTH: Final = 240
 _PLACEHOLDER: Final = re.compile(r"\{(instance|label\.([A-Za-z0-9_.-]+))\}")
 
 

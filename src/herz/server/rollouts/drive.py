@@ -36,6 +36,8 @@ HERZ: Final = By("herz")
 RETRY_S: Final = 0.1
 """Seconds between attempts while the store does not answer."""
 RETRY_MOST_S: Final = 2.0
+BLIND_S: Final = 0.2
+"""Seconds between looks while the server cannot prove that it sees everything."""
 VERDICT_MARGIN_S: Final = 0.25
 """What is left of the window for a verdict once the round of questions is over."""
 
@@ -142,6 +144,8 @@ class Drive:
             self._caught_up = True
         if self._hub.revision < self._live:
             return None  # the hub says when it knows what we have written
+        if not self._hub.freshness.current and self.record.aborted is None:
+            return BLIND_S  # who cannot see does not go on
         namespace = self._hub.namespace(self.record.app, self.record.namespace)
         record, revision = self.record, self.revision
         begin_s = self._clock.monotonic()

@@ -68,7 +68,11 @@ class Driver:
                 tasks.create_task(_again("alerts", alerts.run))
                 tasks.create_task(_again("rollouts", lambda: self._follow(held, tasks)))
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            error = _first(group)
+            if isinstance(error, Exception) and not isinstance(error, HerzError):
+                _log.error("herz: driving rollouts failed in an unexpected way", exc_info=error)
+                error = SourceError(f"driving rollouts: {error!r}", remedy="it begins anew; look into the server's log")
+            raise error from group
         finally:
             self._drives = {}
 

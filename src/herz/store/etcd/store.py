@@ -183,13 +183,15 @@ class EtcdStore(Store):
 
     # --- watching
 
-    def watch(self, prefix: str, after: int) -> AbstractAsyncContextManager[AsyncIterator[Changes | Progress]]:
-        return self._watch(prefix, after)
+    def watch(
+        self, prefix: str, after: int, *, previous: bool = True
+    ) -> AbstractAsyncContextManager[AsyncIterator[Changes | Progress]]:
+        return self._watch(prefix, after, previous)
 
     @asynccontextmanager
-    async def _watch(self, prefix: str, after: int) -> AsyncIterator[AsyncIterator[Changes | Progress]]:
+    async def _watch(self, prefix: str, after: int, previous: bool) -> AsyncIterator[AsyncIterator[Changes | Progress]]:
         await self._begin(f"watching {prefix or 'every key'}")
-        watch = EtcdWatch(self._client, prefix, after, proof_s=self.proof_s)
+        watch = EtcdWatch(self._client, prefix, after, proof_s=self.proof_s, previous=previous)
         self._watches.add(watch)
         try:
             await watch.open()

@@ -34,6 +34,9 @@ Fragments from the start would be simpler, but the server counts a fragment's by
 60,000 small events take it 10 s instead of 0.1 s.
 """
 
+TURNS: Final = 2
+"""Turns of the loop from a response until what it brought is in force, where nothing else is waiting."""
+
 PATIENCE_S: Final = 60.0
 """How long a stream may bring nothing while its member answers other calls."""
 
@@ -46,11 +49,15 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
     Two tasks work behind it: one reads the stream into a bounded buffer, one proves every half of `proof_s` that
     the watch is current, and says so by `Progress` (`herz.store.etcd.proof` tells how). When the member does not
     answer, the watch ends in `SourceUnavailable` within `proof_s`.
+
+    Events say what they replaced with `previous` only: the server reads each such entry before it sends the event, and
+    copies for that all that it has not yet written to the disk.
     """
 
-    def __init__(self, client: Client, prefix: str, after: int, *, proof_s: float) -> None:
+    def __init__(self, client: Client, prefix: str, after: int, *, proof_s: float, previous: bool) -> None:
         self._client, self._prefix, self._after, self._proof_s = client, prefix, after, proof_s
         self._key, self._end = bounds(prefix)
+        self._previous = previous
         self._doing = f"watching {prefix or 'every key'}"
         self._revisions = WholeRevisions(after)
         self._verified = max(after, 1)
@@ -139,7 +146,7 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             range_end=self._end,
             start_revision=start,
             watch_id=watch_id,
-            prev_kv=True,
+            prev_kv=self._previous,
             progress_notify=True,
             fragment=self._fragment,
         )
@@ -238,6 +245,10 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             size = response.ByteSize() // max(1, len(response.events))
             for group in self._revisions.feed(response):
                 self._push(group, size * len(group))
+            # What came is put in force first, by the follower's turn of the loop and then the updater's. A read that is
+            # begun before them takes its time, and the thread that grpc reads with asks for the GIL in their midst.
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _check(self, response: Any, *, opening: bool = False) -> None:
         """Raise what a response says that ends the watch: it does so in any response, and leaves the stream open."""
