@@ -16,6 +16,7 @@ from herz.server.audit import By
 from herz.server.drafts import Draft, StoredDraft, busy, checked_message
 from herz.server.problems import Problem
 from herz.server.releases import Releases, channel_in, number_in
+from herz.server.rollouts.alerts import glass_broken
 from herz.server.stored import revision_of
 from herz.server.validation import Validation, validated
 from herz.store.base import Compare, Entry, Operation, Put, Txn
@@ -176,10 +177,13 @@ class Desk(Releases):
         key, before = channel_key(release.app, release.namespace), channel_in(entry)
         channel = _pointed(release)
         held, touched = self._contents.holding(release.digest)
+        then = [Put(key, encode(channel)), touched, *further]
+        if forced:
+            then.append(glass_broken(release, by.actor, message, self._clock.now()))
         result = await self._audit.commit(
             Txn(
                 (Compare.unchanged(key, revision_of(entry)), held, *compares),
-                (Put(key, encode(channel)), touched, *further),
+                then,
             ),
             by,
             action,
