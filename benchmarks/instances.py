@@ -95,10 +95,12 @@ class Instance:
 class Instances:
     """Instances of one application, named by their numbers."""
 
+    kind: type[Instance] = Instance
+
     def __init__(self, url: str, first: int, count: int) -> None:
         logging.disable(logging.ERROR)
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # they cost less than applications do
-        self._instances = [Instance(f"{url}?instance=i{number}") for number in range(first, first + count)]
+        self._instances = [self.kind(f"{url}?instance=i{number}") for number in range(first, first + count)]
         self._thread = LoopThread("instances")
 
     def start(self) -> float:

@@ -161,7 +161,15 @@ def herz_idle(port: str, first: str, count: str) -> Callable[..., Any]:
     return answering(Idle("127.0.0.1", int(port), int(first), int(count)))
 
 
-COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions", "herz_instances", "herz_idle")
+def herz_members(url: str, first: str, count: str) -> Callable[..., Any]:
+    """Instances that take part in rollouts."""
+    from benchmarks.followers import answering
+    from benchmarks.rollback import Members
+
+    return answering(Members(url, int(first), int(count)))
+
+
+COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions", "herz_instances", "herz_idle", "herz_members")
 """Where the collector runs as always, for it is part of what is measured."""
 
 
