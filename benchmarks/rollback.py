@@ -115,6 +115,7 @@ def run(instances: int = INSTANCES, rollouts: int = ROLLOUTS) -> list[Row]:
             for generator in generators:
                 generator.ask("stop")
         finally:
+            api._connection.close()
             for generator in generators:
                 generator.__exit__(None, None, None)
     worst = max(last)
