@@ -24,7 +24,7 @@ def decode(data: bytes | str, kind: type[R], where: str) -> R:
     """The record in `data`; `DocumentMalformed` with the field at fault and `where` when it is none."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is one of them
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # ValidationError is one of them
         raise DocumentMalformed(
             f"not a {kind.__name__.lower()}: {error}", where=where, remedy="write it with a Herz of this version"
         ) from error

@@ -13,7 +13,7 @@ from herz.release.record import Record
 from herz.release.report import Answer, Ask, AskKind, Graph, Report, Status
 from herz.server.access import Caller, known, require, requires
 from herz.server.asks import WINDOW_S, Asking
-from herz.server.fleet import REPORT_BYTES, Fleet
+from herz.server.fleet import REPORT_BYTES, Fleet, require_somewhere
 from herz.server.hub import Hub
 from herz.server.impact import Impact, Impacts
 from herz.server.instances import Instance, instance_of, instances_of
@@ -163,8 +163,7 @@ async def put_graph(
     plane: NamedDependency[Plane], caller: NamedDependency[Caller], digest: FromPath[str], data: JSONBody[Graph]
 ) -> None:
     """What a program's objects are built from, for telling what a release will rebuild."""
-    if not any(grant.scope in (Right.REPORT, Right.ADMIN) for grant in caller.grants):
-        require(caller, Right.REPORT, None)
+    require_somewhere(caller, Right.REPORT)
     await plane.of(Fleet).graph(digest, data)
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from herz.errors import UsageError
 from herz.release.record import encode
 from herz.release.report import Answer, Ask, Graph, Report
+from herz.server.access import Caller, require
 from herz.server.asks import OVER_S
 from herz.server.batches import Batches
 from herz.server.clock import Clock
@@ -26,6 +27,7 @@ from herz.server.leases import ServerLease
 from herz.server.problems import Problem
 from herz.server.registered import registered
 from herz.server.stream import Stream
+from herz.server.tokens import Scope
 from herz.store.base import Compare, Put, Store, Txn
 from herz.store.plane import ANSWERS, answer_key, checked_instance, graph_key, place, report_key
 
@@ -194,3 +196,9 @@ class Fleet:
 def digest_of(graph: Graph) -> str:
     """The address of a graph."""
     return f"sha256:{sha256(encode(graph)).hexdigest()}"
+
+
+def require_somewhere(caller: Caller, scope: Scope) -> None:
+    """Nothing, or a `Problem` 403 when `caller` has `scope` in no application at all."""
+    if not any(grant.scope in (scope, Scope.ADMIN) for grant in caller.grants):
+        require(caller, scope, None)

@@ -1,4 +1,4 @@
-"""The short way for what a thousand instances send at the same moment: reports and answers, before any routing.
+"""The short way for what instances send, a thousand of them at the same moment: before any routing.
 
 A probe of a thousand instances is a thousand small requests that are due within a fraction of a second. On the usual
 way each costs some 400 µs, of which 300 are routing, injection and the making of a response; here it costs 100. The
@@ -8,7 +8,7 @@ routes stand beside it, document it, and do the same.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 from litestar import Litestar
@@ -16,9 +16,10 @@ from litestar.connection import ASGIConnection
 
 from herz.errors import DocumentTooLarge, HerzError
 from herz.release.record import decode
-from herz.release.report import Answer, Report
+from herz.release.report import Answer, Graph, Report
 from herz.server.access import AUTHOR, Caller, require
-from herz.server.fleet import REPORT_BYTES, Fleet
+from herz.server.fleet import REPORT_BYTES, Fleet, require_somewhere
+from herz.server.hub import Name
 from herz.server.plane import API, Plane
 from herz.server.problems import PROBLEM, body_of
 from herz.server.sized import Sized
@@ -27,14 +28,14 @@ from herz.server.tokens import Scope
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 SESSION: Final = "x-herz-stream"
 _SHOWN: Final = ("authorization", "host", "origin", AUTHOR)
-_PREFIX: Final = f"{API}/apps/"
+_PREFIX: Final = f"{API}/"
 _NO_CONTENT: Final = {"type": "http.response.start", "status": 204, "headers": ()}
 _NO_BODY: Final = {"type": "http.response.body", "body": b""}
 _CALLERS: Final = 10_000
 
 
 class Shortcut:
-    """An ASGI application that answers reports and answers itself, and leaves everything else to `app`."""
+    """An ASGI application that takes reports, answers and graphs itself, and leaves everything else to `app`."""
 
     def __init__(self, app: App, plane: Plane, fleet: Fleet) -> None:
         self._app, self._plane, self._fleet = app, plane, fleet
@@ -48,36 +49,33 @@ class Shortcut:
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         """Answer, or pass on."""
         if scope["type"] == "http" and scope["method"] == "PUT" and scope["path"].startswith(_PREFIX):
-            act = self._act(scope["path"].removeprefix(_PREFIX).split("/"))
+            act = _act(scope["path"].removeprefix(_PREFIX).split("/"))
             if act is not None:
                 await self._answer(act, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _act(self, parts: list[str]) -> _Act | None:
-        match parts:
-            case [app, "namespaces", namespace, "instances", instance, "report"]:
-                return _Act((app, namespace), instance, None)
-            case [app, "namespaces", namespace, "asks", nonce, "answers", instance]:
-                return _Act((app, namespace), instance, nonce)
-        return None
-
-    async def _answer(self, act: _Act, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    async def _answer(self, act: _Said | _Graph, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            require(await self._caller(headers), Scope.REPORT, act.name[0])
-            body = await _body(receive)
-            session = headers.get(SESSION)
-            if act.nonce is None:
-                self._fleet.report(act.name, act.instance, session, decode(body, Report, scope["path"]))
+            caller = await self._caller(headers)
+            if isinstance(act, _Graph):
+                require_somewhere(caller, Scope.REPORT)
+                await self._fleet.graph(act.digest, decode(await _body(receive), Graph, scope["path"]))
             else:
-                answer = decode(body, Answer, scope["path"])
-                self._fleet.answer(act.name, act.nonce, act.instance, session, answer)
+                require(caller, Scope.REPORT, act.name[0])
+                self._take(act, headers.get(SESSION), await _body(receive), scope["path"])
         except HerzError as error:
             await _refuse(error, send)
         else:
             await send(_NO_CONTENT)
             await send(_NO_BODY)
+
+    def _take(self, act: _Said, session: str | None, body: bytes, where: str) -> None:
+        if act.nonce is None:
+            self._fleet.report(act.name, act.instance, session, decode(body, Report, where))
+        else:
+            self._fleet.answer(act.name, act.nonce, act.instance, session, decode(body, Answer, where))
 
     async def _caller(self, headers: Mapping[str, str]) -> Caller:
         """Who asks; believed for as long as a token is, without looking at the same headers again."""
@@ -91,10 +89,29 @@ class Shortcut:
         return caller
 
 
-class _Act(msgspec.Struct, frozen=True):
-    name: tuple[str, str]
+class _Said(NamedTuple):
+    """A report, or the answer to `nonce`."""
+
+    name: Name
     instance: str
-    nonce: str | None
+    nonce: str | None = None
+
+
+class _Graph(NamedTuple):
+    """A dependency graph."""
+
+    digest: str
+
+
+def _act(parts: list[str]) -> _Said | _Graph | None:
+    match parts:
+        case ["apps", app, "namespaces", namespace, "instances", instance, "report"]:
+            return _Said((app, namespace), instance)
+        case ["apps", app, "namespaces", namespace, "asks", nonce, "answers", instance]:
+            return _Said((app, namespace), instance, nonce)
+        case ["graphs", digest]:
+            return _Graph(digest)
+    return None
 
 
 class _Shown:

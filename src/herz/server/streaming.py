@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -17,6 +18,8 @@ from herz.server.proving import Proving
 from herz.server.stream import Poll, Stream
 from herz.server.telling import DIGEST
 from herz.store.plane import checked_instance
+
+_log = logging.getLogger("herz")
 
 Answering: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
@@ -85,6 +88,7 @@ class Streaming:
 
         def left(stream: Stream) -> None:
             self._delivery.counts.cut_off += 1
+            _log.warning("herz: the stream of %s of %s is cut off: %s", stream.instance, "/".join(name), stream.failure)
             if task is not None:
                 task.cancel()
 
