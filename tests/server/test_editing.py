@@ -13,9 +13,13 @@ from herz.errors import UsageError
 from herz.model.key import join
 from herz.model.tree import leaves, put, remove, spelled
 from herz.release.content import Content, Format, LayerText
-from herz.server.editing import edited_at_once
+from herz.server import editing
 from herz.server.problems import Problem
-from herz.server.reading import decoded
+from herz.server.reading import Reading, decoded
+
+
+def edited_at_once(content, changes, layer=None):
+    return editing.edited_at_once(Reading(content), changes, layer)
 
 
 def edit(text, changes, format="yaml"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from herz.errors import HerzError, RevisionExpired, UsageError
-from herz.model.tree import EMPTY
 from herz.release.channel import Channel, Release
 from herz.release.content import Content, LayerText
 from herz.release.difference import KeyDifference, differences, merged
@@ -17,12 +17,14 @@ from herz.server.clock import Clock
 from herz.server.contents import Contents
 from herz.server.editing import edited
 from herz.server.problems import Problem, not_found
-from herz.server.reading import Readings
+from herz.server.reading import SMALL, Reading, Readings
 from herz.server.schemas import Schemas
 from herz.server.stored import revision_of, stored
 from herz.server.validation import Validation, validated
 from herz.store.base import Compare, Delete, Entry, Put, Store, Txn
 from herz.store.plane import channel_key, draft_key, place, release_key
+
+T = TypeVar("T")
 
 FIRST_LAYER: Final = "application"
 """The layer that keys go to when a draft has none yet."""
@@ -161,7 +163,7 @@ class Drafts:
                 content, base = await self.live(app, namespace)
             if not content.layers:
                 content = Content(layers=(LayerText(name=layer or FIRST_LAYER, text=""),))
-            changed = await edited(content, changes, layer)
+            changed = await edited(await self._readings.of(content), changes, layer)
             if expect is not None and revision_of(entry) != expect:
                 raise await self._conflict(app, namespace, expect, present, changed, base)
             try:
@@ -274,17 +276,28 @@ class Drafts:
 async def compared(readings: Readings, before: Content, after: Content) -> tuple[KeyDifference, ...]:
     """Every key that differs between two contents."""
     old, new = await readings.of(before), await readings.of(after)
-    return differences(old.tree, new.tree, before_at=old.locate, after_at=new.locate)
+    return await _apart((old, new), lambda: _changed(old, new))
 
 
 async def three_way(readings: Readings, base: Content, theirs: Content, yours: Content) -> dict[str, Any]:
     """`difference`: the keys in conflict. `changed`: all that they changed, so that it can be taken over."""
-    read = [await readings.of(content) for content in (base, theirs, yours)]
-    outcome = merged(
-        read[0].tree or EMPTY, read[1].tree, read[2].tree, theirs_at=read[1].locate, yours_at=read[2].locate
-    )
-    changed = differences(read[0].tree, read[1].tree, before_at=read[0].locate, after_at=read[1].locate)
-    return {"difference": list(outcome.conflicts), "changed": list(changed)}
+    old, their, your = [await readings.of(content) for content in (base, theirs, yours)]
+
+    def outcome() -> dict[str, Any]:
+        found = merged(old.tree, their.tree, your.tree, theirs_at=their.locate, yours_at=your.locate)
+        return {"difference": list(found.conflicts), "changed": list(_changed(old, their))}
+
+    return await _apart((old, their, your), outcome)
+
+
+def _changed(old: Reading, new: Reading) -> tuple[KeyDifference, ...]:
+    return differences(old.tree, new.tree, before_at=old.locate, after_at=new.locate)
+
+
+async def _apart(readings: Sequence[Reading], compute: Callable[[], T]) -> T:
+    """What `compute` gives, in a thread where that takes long: places are found by reading a text once more."""
+    small = sum(reading.size for reading in readings) <= SMALL
+    return compute() if small else await asyncio.to_thread(compute)
 
 
 def checked_message(message: str, *, required: bool) -> str:

@@ -22,7 +22,7 @@ from herz.release.content import Content, LayerText
 SECRETS: Final = SecretKeys()
 """What counts as a secret wherever a release is read: Herz's own patterns, for everybody the same."""
 _DECODERS: Final = {"env": "dotenv"}
-_SMALL: Final = 64 * 1024
+SMALL: Final = 64 * 1024
 """Bytes that are decoded on the event loop; more in a thread, with pauses for others."""
 _KEPT: Final = 16 * 1024 * 1024
 """Bytes of text whose readings are kept; in memory they are some five times as large."""
@@ -31,10 +31,11 @@ _KEPT: Final = 16 * 1024 * 1024
 class Reading:
     """A content, decoded and merged; lowest layer first, the last one wins."""
 
-    __slots__ = ("_fingerprint", "content", "layers", "tree")
+    __slots__ = ("_fingerprint", "content", "layers", "size", "tree")
 
     def __init__(self, content: Content) -> None:
         self.content = content
+        self.size = size_of(content)
         self.layers = tuple(decoded(layer) for layer in content.layers)
         self.tree: Tree = merged([layer.tree for layer in self.layers if layer.tree])
         self._fingerprint: str | None = None
@@ -61,7 +62,7 @@ class Reading:
 
 async def reading_of(content: Content) -> Reading:
     """The reading of `content`, made in a thread where it is large; `DocumentMalformed` with the place otherwise."""
-    return Reading(content) if _size(content) <= _SMALL else await asyncio.to_thread(_read, content)
+    return Reading(content) if size_of(content) <= SMALL else await asyncio.to_thread(_read, content)
 
 
 class Readings:
@@ -77,13 +78,13 @@ class Readings:
         if known is not None:
             self._known.move_to_end(content)
             return known
-        size = _size(content)
+        size = size_of(content)
         made = await reading_of(content)
         if content not in self._known and size <= _KEPT:
             self._known[content] = made
             self._size += size
             while self._size > _KEPT:
-                self._size -= _size(self._known.popitem(last=False)[0])
+                self._size -= size_of(self._known.popitem(last=False)[0])
         return made
 
 
@@ -93,13 +94,14 @@ def _read(content: Content) -> Reading:
     return made
 
 
-def _size(content: Content) -> int:
+def size_of(content: Content) -> int:
+    """How long its texts are together."""
     return sum(len(layer.text) for layer in content.layers)
 
 
 def decoded(layer: LayerText) -> Decoded:
     """One layer, decoded; its places are called by its name."""
-    large = len(layer.text) > _SMALL
+    large = len(layer.text) > SMALL
     return decode(layer.text.encode(), _DECODERS.get(layer.format, layer.format), name=layer.name, yielding=large)
 
 
