@@ -12,16 +12,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from immutables import Map
 
 from herz.app.events import Applied, Rejected
-from herz.app.feed import Feed, Refusal, layers_of
+from herz.app.feed import Feed, Refusal
 from herz.app.models import Models
+from herz.app.proposal import Proposal, again, ahead, proposals, revision_of
 from herz.app.rehearsal import Candidate, Rehearsals
 from herz.app.reporting import Reporting
 from herz.errors import BuildError, HerzError
@@ -31,7 +31,7 @@ from herz.live.refresh import Refresh
 from herz.live.scope import Scope
 from herz.merge.composition import Composition
 from herz.merge.diff import Drift, counted
-from herz.model.document import Batch, Document, Event, Progress, Reset, Revision, replay
+from herz.model.document import Batch, Document, Progress, Reset, Revision
 from herz.model.snapshot import Snapshot
 from herz.sources.base import Failed, Item, Prepare, Remote
 from herz.watch.backoff import delay_s
@@ -40,8 +40,6 @@ logger = logging.getLogger("herz")
 
 FOLD: Final = 256
 """Revisions of one source that one rebuilding of objects covers at most."""
-FEW: Final = 256
-"""Events of one update up to which few objects are made."""
 QUEUE: Final = 1024
 """Items that wait at most; then sources are not asked for more."""
 
@@ -49,26 +47,6 @@ RECENT: Final = 512
 """Revisions that are remembered at most,"""
 RECENT_EVENTS: Final = 4_096
 """and changed leaves in them: each keeps its part of a tree alive, which the collector then has to look through."""
-
-
-class _Step(NamedTuple):
-    """One revision of a proposal: the composition after it and the leaves that it changed."""
-
-    revision: Revision
-    reset: bool
-    composition: Composition
-    events: Sequence[Event]
-
-
-class _Proposal(NamedTuple):
-    """What might be put in force: a document for some feeds, in place of the accepted ones."""
-
-    documents: dict[int, Document]
-    steps: Callable[[], list[_Step]]
-    waits: Document | None = None
-    """What stays refused: the source's whole document, where only its last revision is proposed."""
-    small: bool = False
-    """Whether few events are all there is: then keeping the collector away would cost more than it saves."""
 
 
 class Updater:
@@ -193,7 +171,7 @@ class Updater:
             self._room.set()
             feed.waiting -= taken
             feed.seen_s = self._clock()
-            feed.handled = _revision(item, feed.handled)
+            feed.handled = revision_of(item, feed.handled)
             async with feed.moved:
                 feed.moved.notify_all()
             if not isinstance(item, Batch | Reset):  # who waits for a revision of those was told
@@ -203,7 +181,7 @@ class Updater:
                 self._reporting.moved()
 
     def _unusable(self, feed: Feed, item: Item, error: BuildError) -> None:
-        revision = _revision(item, feed.handled)
+        revision = revision_of(item, feed.handled)
         feed.failure = Failed(revision, error, feed.name)
         self._reject(feed, revision, error)
 
@@ -229,7 +207,7 @@ class Updater:
         refused: HerzError | None = None
         if len(items) == 1 and self._rehearsals.matches(feed, last.document) and await self._flipped(feed, last):
             return
-        for proposal in self._proposals(feed, items):
+        for proposal in proposals(self.feeds, self.composition, feed, items):
             try:
                 await self._put_in_force(feed, proposal)
             except HerzError as error:
@@ -244,57 +222,13 @@ class Updater:
                 await self._apply(feed, [item])
             return
         assert refused is not None  # noqa: S101  there is always a proposal, and it either returned or raised
-        self._refuse(feed, last.document, _revision(last), refused)
+        self._refuse(feed, last.document, revision_of(last), refused)
 
-    def _proposals(self, feed: Feed, items: list[Batch | Reset]) -> Iterator[_Proposal]:
-        """What to try, best first."""
-        index = self.feeds.index(feed)
-        document = items[-1].document
-        batches = [item for item in items if isinstance(item, Batch)]
-        reset = len(batches) < len(items) and any(isinstance(item, Reset) and item.reason for item in items)
-        others: dict[int, Document] = {}
-        for at, other in enumerate(self.feeds):
-            if other.refused is not None and other is not feed:
-                others[at] = other.refused.document
-        if others:
-            everything = {index: document, **others}
-            yield _Proposal(everything, lambda: [self._whole(everything, _revision(items[-1]), reset)])
-        alone = {index: document}
-        if feed.refused is None and len(batches) == len(items):
-            small = sum([len(batch.events) for batch in batches]) <= FEW
-            yield _Proposal(alone, lambda: self._steps(index, batches), small=small)
-        else:
-            yield _Proposal(alone, lambda: [self._whole(alone, _revision(items[-1]), reset)])
-        if feed.refused is not None and feed.keyed and len(items) == 1 and isinstance(items[0], Batch):
-            tree = replay(feed.accepted.tree, items[0].events)
-            without = {index: replace(document, tree=tree)}
-            yield _Proposal(without, lambda: [self._whole(without, _revision(items[0]), False)], waits=document)
-
-    def _whole(self, documents: dict[int, Document], revision: Revision, reset: bool) -> _Step:
-        chosen = [documents.get(at, feed.accepted) for at, feed in enumerate(self.feeds)]
-        composition, events = self.composition.evolved(layers_of(self.feeds, chosen))
-        return _Step(revision, reset, composition, events)
-
-    def _steps(self, index: int, batches: Sequence[Batch]) -> list[_Step]:
-        """Batch after batch on what is in force, at the cost of what they change."""
-        steps: list[_Step] = []
-        feed, composition = self.feeds[index], self.composition
-        chosen = [feed.accepted for feed in self.feeds]
-        first = sum([len(document.parts or (document,)) for document in chosen[:index]])
-        for batch in batches:
-            chosen[index] = batch.document
-            layers = list(composition.layers)
-            fresh = feed.layers(batch.document, first)
-            layers[first : first + len(fresh)] = fresh
-            composition, events = composition.evolved(layers, first + batch.part, batch.events)
-            steps.append(_Step(batch.revision, False, composition, events))
-        return steps
-
-    async def _put_in_force(self, feed: Feed, proposal: _Proposal) -> None:
+    async def _put_in_force(self, feed: Feed, proposal: Proposal) -> None:
         await self._rehearsals.give_way(feed, proposal.documents[self.feeds.index(feed)])
         await self._commit(await self._built(feed, proposal))
 
-    async def _built(self, feed: Feed, proposal: _Proposal) -> Candidate:
+    async def _built(self, feed: Feed, proposal: Proposal) -> Candidate:
         """The next generation for `proposal`, complete and valid; whatever fails, nothing in force has noticed."""
         started, pause = time.perf_counter(), Pace(EDIT_S if proposal.small else SLICE_S)
         uninterrupted = nullcontext if proposal.small else uncollected
@@ -378,14 +312,7 @@ class Updater:
 
     async def _built_ahead(self, feed: Feed, asked: Prepare) -> Candidate:
         """A candidate for what is `asked`, on top of what is in force."""
-        index, document = self.feeds.index(feed), asked.document
-        assert document is not None  # noqa: S101  nothing is built for a withdrawal
-        alone = {index: document}
-        if asked.events is not None and feed.refused is None:
-            batch = Batch(asked.revision, asked.events, document, asked.part)
-            small = len(asked.events) <= FEW
-            return await self._built(feed, _Proposal(alone, lambda: self._steps(index, [batch]), small=small))
-        return await self._built(feed, _Proposal(alone, lambda: [self._whole(alone, asked.revision, False)]))
+        return await self._built(feed, ahead(self.feeds, self.composition, feed, asked))
 
     async def _flipped(self, feed: Feed, item: Batch | Reset) -> bool:
         """Put in force what was built for `item` ahead; False when it cannot be any more, and is to be built anew."""
@@ -394,7 +321,7 @@ class Updater:
         snapshot = self._next(candidate.composition, self.generation + 1, documents)
         candidate.prepared.generation.snapshot = snapshot
         for one in candidate.applied:
-            one.revision, one.epoch = _revision(item), self.epoch
+            one.revision, one.epoch = revision_of(item), self.epoch
             one.reset = isinstance(item, Reset) and bool(item.reason)
         try:
             await self._commit(candidate._replace(documents=documents, snapshot=snapshot))
@@ -423,29 +350,12 @@ class Updater:
             refusal = feed.refused
             if refusal is None or refusal.retry_at_s is None or refusal.retry_at_s > self._clock():
                 continue
-            proposal = {index: refusal.document}
-            # Newer revisions may have been put in force without it: then it is told as of them, and marked.
-            late = refusal.document.revision > refusal.revision
-            at = max(refusal.document.revision, refusal.revision)
             try:
-                await self._put_in_force(
-                    feed,
-                    _Proposal(
-                        proposal,
-                        lambda chosen=proposal, at=at, late=late: [self._whole(chosen, at, late)],  # type: ignore[misc]
-                    ),
-                )
+                await self._put_in_force(feed, again(self.feeds, self.composition, index, refusal))
             except HerzError as error:
                 self._refuse(feed, refusal.document, refusal.revision, error)
             except Exception as error:
                 self._refuse(feed, refusal.document, refusal.revision, _internal(feed, error))
-
-
-def _revision(item: Item, otherwise: Revision = 0) -> Revision:
-    """The revision of `item`; `otherwise` where a source handed on what is no item."""
-    if isinstance(item, Reset):
-        return item.document.revision
-    return getattr(item, "revision", otherwise)
 
 
 def _rewound(feed: Feed, reset: Reset) -> bool:
