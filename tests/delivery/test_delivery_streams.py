@@ -147,6 +147,16 @@ async def test_every_client_ends_at_the_last_of_many_releases_with_exact_texts_a
             assert told == sorted(set(told)), "in order, and once"
 
 
+async def test_servers_of_one_store_tell_the_same(open_store, serving, follow, eventually, publisher):
+    async with serving(open_store()) as first, serving(open_store()) as second:
+        clients = [follow(first, "i1"), follow(second, "i2")]
+        publish = publisher(open_store())
+        for number in range(1, 6):
+            await publish.release(f"number: {number}\n")
+            await eventually(lambda number=number: all(client.running == number for client in clients))
+            assert clients[0].text == clients[1].text == f"number: {number}\n"
+
+
 async def test_namespaces_do_not_hear_of_each_other(open_store, serving, follow, eventually, publisher):
     store = open_store()
     async with serving(store) as server:

@@ -31,6 +31,8 @@ _log = logging.getLogger("herz")
 
 TTL_S: Final = 5.0
 """Seconds after which the work of a holder that died goes on elsewhere."""
+LOOK_AGAIN_S: Final = 60.0
+"""Seconds after which whoever waits looks again; a watch that brings nothing ends by itself long before."""
 REVOKE_S: Final = 1.0
 """Seconds that handing the right on may take; it ends by itself otherwise."""
 MARGIN: Final = 0.1
@@ -165,7 +167,7 @@ async def _campaign(store: Store, key: str, ttl_s: float, clock: Callable[[], fl
         try:
             found = await store.get(key)
             if found is not None:
-                await _vacant(store, key, found.mod_revision, ttl_s)
+                await _vacant(store, key, found.mod_revision)
                 retries = 0
                 continue
             lease = await granted(store, ttl_s, clock=clock)
@@ -197,10 +199,10 @@ async def _claimed(store: Store, key: str, owner: bytes, lease: HeldLease, clock
     return Held(store, key, revision, lease, clock) if revision and not lease.lost(clock()) else None
 
 
-async def _vacant(store: Store, key: str, after: int, ttl_s: float) -> None:
-    """Wait until `key` is deleted, as far as the watch tells; looks again after `ttl_s` in any case."""
+async def _vacant(store: Store, key: str, after: int) -> None:
+    """Wait until `key` is deleted, as far as the watch tells; it is looked at again after a while in any case."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(ttl_s), store.watch(key, after) as items:
+        async with asyncio.timeout(LOOK_AGAIN_S), store.watch(key, after) as items:
             async for item in items:
                 if isinstance(item, Changes) and any(
                     event.entry.key == key and event.type is EventType.DELETE for event in item.events
