@@ -14,7 +14,7 @@ import re
 import types
 from collections.abc import Callable, Iterator
 
-PUBLIC_MODULES = ("herz", "herz.errors", "herz.testing")
+PUBLIC_MODULES = ("herz", "herz.client", "herz.errors", "herz.testing")
 
 # Methods with underscores that are part of how an object is used.
 PROTOCOL_METHODS = {

@@ -100,7 +100,9 @@ def test_age_is_in_the_largest_unit_and_never_negative(seconds, said):
 
 def test_a_live_table_fits_the_terminal_and_shows_failures_first():
     console = pytest.importorskip("rich.console")
-    fleet = [*(instance(f"pay-{number}") for number in range(30)), instance("broken", status=Status.FAILED)]
+    labels = {"container": "main", "zone": "eu-central-1", "tenant": "hospital-berlin"}
+    fleet = [*(instance(f"pay-{number}", labels=labels) for number in range(30))]
+    fleet.append(instance("broken", status=Status.FAILED, error="no bank there"))
     table = rich_table(fleet, NOW, height=12, width=80, caption=summary(fleet))
     screen = console.Console(width=80, height=12, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     screen.print(table)
@@ -108,7 +110,9 @@ def test_a_live_table_fits_the_terminal_and_shows_failures_first():
     screen.file.close()
     assert len(lines) <= 12
     assert max(map(len, lines)) <= 80
-    assert "broken" in "\n".join(lines)
+    assert "broken: no bank there" in "\n".join(lines)
+    assert "FINGERPRINT" in "\n".join(lines)
+    assert "AGE" in "\n".join(lines)
     assert "more" in "\n".join(lines)
 
 

@@ -17,8 +17,12 @@ from herz.release.report import Status
 
 HEADS: Final = ("INSTANCE", "LABELS", "RELEASE", "STATUS", "FINGERPRINT", "PATCH", "AGE")
 _COLOURS: Final = {Status.APPLIED: "green", Status.APPLYING: "yellow", Status.FAILED: "red"}
-_BORDERS: Final = 5
-"""Lines of a live table that hold no instance."""
+_BORDERS: Final = 7
+"""Lines of a live table that hold no instance,"""
+_GAP: Final = 2
+"""columns between two of its columns,"""
+_FIXED: Final = (0, 2, 3, 4, 5, 6)
+"""and its columns that are as wide as they must be."""
 
 
 class Filter(NamedTuple):
@@ -119,17 +123,24 @@ def rich_table(found: Sequence[Instance], now: datetime, *, height: int, width: 
 
     room = max(1, height - _BORDERS)
     shown = list(found)
+    broken = next((one for one in found if one.error), None)
+    if broken is not None:
+        caption += f"\n{broken.instance}: {in_words(broken.error or '')}"
     if len(found) > room:
         shown = sorted(found, key=lambda one: (one.status is Status.APPLIED, one.status is Status.APPLYING))[: room - 1]
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", expand=False, pad_edge=False)
-    narrow = width < 100
-    used = [number for number in range(len(HEADS)) if not (narrow and number in (4, 6))]
-    for number in used:
-        table.add_column(HEADS[number], no_wrap=True, overflow="ellipsis")
-    for report in shown:
-        cells = row(report, now)
-        style = {3: _COLOURS[report.status]}
-        table.add_row(*(Text(cells[number], style.get(number, "")) for number in used))
+    rows = [row(one, now) for one in shown]
+    others = sum(max(len(HEADS[number]), *(len(cells[number]) for cells in rows)) for number in _FIXED) if rows else 0
+    room = max(len(HEADS[1]), width - 2 - others - _GAP * len(HEADS))  # what is left of a line is for the labels
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left", expand=False, pad_edge=False
+    )
+    for head in HEADS:
+        table.add_column(head, no_wrap=True, overflow="ellipsis")
+    for report, cells in zip(shown, rows, strict=True):
+        labels = cells[1] if len(cells[1]) <= room else f"{cells[1][: room - 1]}…"
+        texts = [Text(cell) for cell in (cells[0], labels, *cells[2:])]
+        texts[3].stylize(_COLOURS[report.status])
+        table.add_row(*texts)
     if len(shown) < len(found):
         table.add_row(Text(f"… {len(found) - len(shown)} more", "dim"))
     return table

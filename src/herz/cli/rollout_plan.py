@@ -95,10 +95,10 @@ def selector_of(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def checks_of(name: str | None) -> list[Any] | None:
-    """The list `checks` in a YAML, JSON or TOML file, each with `name`, `kind`, `options`. None when none is named."""
+def checks_of(name: str | None) -> list[Any]:
+    """The list `checks` in a YAML, JSON or TOML file, each with `name`, `kind`, `options`."""
     if name is None:
-        return None
+        return []
     format = format_of(name)
     if format is None:
         raise UsageError(f"the name of {name} tells no format", remedy="let it end in .yml, .json or .toml")

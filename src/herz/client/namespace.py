@@ -16,7 +16,7 @@ from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.plan import Plan
 from herz.release.report import Answer, AskKind
-from herz.release.rollout import Rollout
+from herz.release.rollout import Check, Rollout
 
 WINDOW_S: Final = 2.0
 """How long instances have to answer a question."""
@@ -275,21 +275,22 @@ class Namespace:
         *,
         selector: Mapping[str, str] | None = None,
         patch_id: str | None = None,
-        checks: Any = None,
-        deployer: Any = None,
+        checks: Sequence[Check | Mapping[str, Any]] = (),
+        deployer: str | None = None,
         allow_overrides: Sequence[str] = (),
         message: str = "",
     ) -> Rollout:
         """Begin to roll a release out batch by batch; the rollout as it begins. The control plane drives it from here.
 
-        `selector` limits it to instances with these labels. `Conflict` while another rollout is under way.
+        `selector` limits it to instances with these labels (`"eu|us"` is either). `checks` watch each batch while it
+        bakes, `deployer` names the server's hook that installs the patch. `Conflict` while another one is under way.
         """
         body = _given(
             release=release_number(version, self.app, self.name),
             plan=plan,
             selector=dict(selector) if selector else None,
             patch_id=patch_id,
-            checks=checks,
+            checks=tuple(checks) or None,
             deployer=deployer,
             allow_overrides=tuple(allow_overrides) or None,
             message=message,
