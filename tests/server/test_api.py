@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -209,6 +211,62 @@ def test_a_path_that_leads_nowhere_is_a_404(server, path):
 
 def test_a_method_that_is_not_offered_is_a_405(server, app):
     problem(server.api("PATCH", at(app, "/draft")), 405, "method-not-allowed")
+
+
+@pytest.mark.parametrize(
+    ("rest", "method", "body"),
+    [
+        ("/draft/set", "POST", b'{"changes": {"a": ' + b"[" * 5000 + b"]" * 5000 + b"}}"),
+        ("/schema", "PUT", b'{"a": ' * 5000 + b"1" + b"}" * 5000),
+        ("/draft/set", "POST", b'{"changes": {"a": ' + b"9" * 5000 + b"}}"),
+        ("/draft/set", "POST", b'{"changes": {"a": "\\ud800"}}'),
+        ("/draft/set", "POST", b'{"changes": {"a": 1e400}}'),
+    ],
+)
+def test_json_that_nothing_can_hold_is_a_400(server, app, rest, method, body):
+    response = server.client.request(
+        method, f"/api/v1{at(app, rest)}", content=body, headers={"content-type": "application/json"}
+    )
+    problem(response, 400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3000 + "]" * 3000,
+        "a: &a [1,1,1,1,1,1,1,1,1]\n"
+        + "".join(
+            f"{name}: &{name} [{','.join([f'*{below}'] * 9)}]\n"
+            for below, name in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+        "? [x]\n: 1\n",
+        "a: 1\na: 2\n",
+        "- a\n",
+        "a: 1\n---\nb: 2\n",
+    ],
+)
+def test_texts_that_are_no_configuration_are_told_as_faults(server, app, text):
+    assert put_draft(server, app, text).status_code == 200
+    found = server.api("POST", at(app, "/draft/validate")).json()
+    assert not found["ok"]
+    assert found["problems"][0]["where"].startswith("application")
+    assert release(server, app).status_code == 422
+
+
+def test_numbers_that_json_lacks_and_dates_are_shown(server, app):
+    put_draft(server, app, "a: .inf\nb: .nan\nc: 2020-01-01\n")
+    assert [one["key"] for one in server.api("GET", at(app, "/draft/difference")).json()] == ["a", "b", "c"]
+    assert release(server, app).status_code == 201
+
+
+def test_headers_without_an_end_are_cut_off(server):
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: ")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(20):
+                connection.sendall(b"x" * 10_000)
+            assert connection.recv(1) == b""  # the connection is over, one way or the other
 
 
 def test_a_body_that_is_too_large_is_a_413(server, app):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from herz.tls.listener import Listener
 
@@ -19,8 +20,57 @@ logger = logging.getLogger("herz")
 BACKLOG: Final = 4096
 """Connections that may wait to be taken: a whole fleet comes back at once."""
 KEEP_ALIVE_S: Final = 75
+HEADERS_S: Final = 30.0
+"""For how long a connection may be open without a request, or in the middle of its headers."""
+BODY_S: Final = 300.0
+"""For how long the body of a request may take."""
+HEAD_BYTES: Final = 64 * 1024
+"""What the line and the headers of a request may hold."""
 GRACE_S: Final = 10
 """For how long requests may go on after the server was told to stop."""
+
+
+class _Limited(HttpToolsProtocol):
+    """A connection that gives a client so much time to say what it wants, and so much room for its headers.
+
+    How long an answer takes is not limited: streams last.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._due: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        super().connection_made(transport)
+        self._expect(HEADERS_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        self._expect(HEADERS_S)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = -1
+        self._expect(BODY_S)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._expect(None)
+        super().on_message_complete()
+
+    def _expect(self, within_s: float | None) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        self._due = None if within_s is None else self.loop.call_later(within_s, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -72,7 +122,7 @@ class Serving:
 def _server(app: Any, context: ssl.SSLContext | None, grace_s: int) -> _Server:
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_Limited,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -137,6 +137,9 @@ def body_of(error: Exception) -> tuple[dict[str, Any], dict[str, str]]:
             detail = f"{'; '.join(map(_validation, error.extra))}"  # each with the field at fault
         known = HerzError(detail, remedy="see /api/v1/openapi.json" if status in (400, 404, 405) else None)
         return _body(known, status, _BARE.get(status, "http"), HTTPStatus(status).phrase, {}), dict(error.headers or {})
+    if isinstance(error, RecursionError):
+        deep = HerzError("nested too deep", remedy="flatten it")
+        return _body(deep, 400, "bad-request", "Not understood", {}), {}
     unknown = HerzError("an unexpected error", remedy="look into the server's log")
     return _body(unknown, 500, "internal", "An error in the server", {}), {}
 
