@@ -15,6 +15,7 @@ import pytest
 
 from herz import Herz
 from herz.errors import ConfigLoadError
+from herz.testing.certificates import Authority
 from herz.testing.control_plane import ControlPlaneServer
 
 BASE = "pool:\n  size: 1\n"
@@ -125,6 +126,44 @@ def test_a_token_is_needed_where_one_is_and_a_wrong_one_is_no_passing_matter(fol
         (folder / "token").write_text(server.token)
         with Herz(f"{url}&token-file=token", environment={}) as herz:
             assert herz.state in ("LOADED", "WATCHING")
+
+
+@pytest.mark.slow
+def test_an_encrypted_server_is_followed_by_who_knows_its_authority_and_shows_a_certificate(folder: Path) -> None:
+    authority = Authority(folder)
+    material, ours = authority.issue("serve"), authority.issue("client")
+    options = ("--cert", str(material.cert), "--key", str(material.key), "--client-ca", str(authority.cert))
+    with ControlPlaneServer(*options, scheme="https") as server:
+        url = f"{server.source}/pay?instance=one"
+        shown = f"&cert={ours.cert}&key={ours.key}"
+        with Herz(f"{url}&ca={authority.cert}{shown}", environment={}) as herz:
+            herz.wait_for(lambda _: herz.state == "WATCHING", 20)
+            assert herz.freshness == "CURRENT"
+        for wrong in (f"{url}&ca={authority.cert}", url + shown):  # no certificate; an authority that nobody knows
+            with pytest.raises(ConfigLoadError):
+                Herz(wrong, environment={}).start()
+
+
+@pytest.mark.slow
+async def test_another_server_of_the_control_plane_takes_over_when_one_is_killed(
+    server: ControlPlaneServer, plane_of: Callable[[Any], Any], soon: Any
+) -> None:
+    plane = plane_of(file_of(server))
+    await plane.publish(BASE)
+    with ControlPlaneServer(store=server.store) as other:
+        hosts = ",".join(one.source.removeprefix("herz://") for one in (server, other))
+        herz = Herz(f"herz://{hosts}/pay?instance=one", environment={})
+        async with herz:
+            before = await plane.reported(lambda report: True)
+            source: Any = next(feed.source for feed in herz.runtime.feeds if feed.source.origin.kind == "herz")
+            at = source._link._base
+            (server if at == server.url else other).kill()
+            await plane.publish(BASE.replace("1", "2"))
+            report = await plane.reported(lambda report: report.config_version == 2)
+            assert source._link._base != at
+            assert report.started == before.started
+            assert (row(herz).rewinds, herz.snapshot.epoch) == (0, 0)
+    await plane.store.close()
 
 
 FORKING = """

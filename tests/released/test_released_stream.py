@@ -447,6 +447,17 @@ async def test_a_server_that_is_gone_is_no_buffering_proxy(server: Server) -> No
         assert source.notices == ()
 
 
+async def test_a_server_that_can_prove_nothing_itself_is_no_buffering_proxy(server: Server) -> None:
+    async with source_of(server, "?instance=one&proof=200ms") as source:
+        document = await source.read()
+        server.stream, server.poll = server.stay(hello()), hello()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3), source.follow(document.revision) as items:
+                    await anext(items)
+        assert source.notices == ()
+
+
 @pytest.mark.parametrize(("revision", "identity"), [(3, IDENTITY), (9, "another")])
 async def test_a_store_that_went_back_or_is_another_one_is_read_again_as_a_new_epoch(
     server: Server, soon: Any, revision: int, identity: str

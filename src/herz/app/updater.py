@@ -63,7 +63,7 @@ class Updater:
         clock: Callable[[], float],
         chance: Callable[[], float],
         applied: Callable[[], None],
-        reporting: Reporting,
+        reporting: Reporting | None = None,
     ) -> None:
         self.feeds = list(feeds)
         self.composition = composition
@@ -76,13 +76,14 @@ class Updater:
         self.rejected = 0
         self.frozen = False
         self._scope, self._models, self._dispatcher = scope, models, dispatcher
-        self._clock, self._chance, self._applied, self._reporting = clock, chance, applied, reporting
+        self._clock, self._chance, self._applied = clock, chance, applied
+        self._reporting = reporting or Reporting(feeds, scope, models.kind_of)
         self._rehearsals = Rehearsals(
             scope,
             self._built_ahead,
             fault=_internal,
-            fingerprint=reporting.fingerprint_of,
-            moved=reporting.moved,
+            fingerprint=self._reporting.fingerprint_of,
+            moved=self._reporting.moved,
         )
         self._drift: Drift = Map()
         self._items: deque[tuple[Feed, Item]] = deque()

@@ -134,8 +134,9 @@ class HttpLink:
         """What is told after `after`."""
         await self._spread()
         if not self._polling and self._silent >= SILENT:
-            await self._poll(after, 1)  # it answers, and its streams do not
-            self._polling = True
+            # Where it answers with more than hello, and its streams do not, something on the way holds them back.
+            self._polling = any(isinstance(one, StateFrame | AliveFrame) for one in await self._poll(after, 1))
+            self._silent = 0
         if self._polling:
             first = await self._poll(after, 1)
             yield self._asking(first, after)
