@@ -37,6 +37,8 @@ TTL_S: Final = 10.0
 """Seconds that a report outlives its process."""
 LEAVE_S: Final = 1.0
 """Seconds that a good-bye may take: the lease ends by itself."""
+MINE: Final = 1
+"""The second of the two watches: that of this instance's own keys."""
 RENEWALS: Final = 3
 """Signs of life within that time."""
 
@@ -158,6 +160,8 @@ class StoreLink:
             yield asked
         proven: list[Progress | None] = [None, None]
         cursors = [view.revision, view.revision]
+        whole = view.revision
+        """Up to here everything was read at once."""
         while True:
             at, found = await arrived.get()
             if isinstance(found, Exception):
@@ -176,7 +180,15 @@ class StoreLink:
                     remedy="nothing of it is applied; everything is read again",
                 )
             cursors[at] = found.revision
-            view = _View(max(view.revision, found.revision), _changed(view.entries, found))
+            if found.revision <= whole:
+                continue  # the view has it
+            if at == MINE:
+                # The two watches come in no order to each other. A mailbox is emptied once `stable` has the release of
+                # its cohort: seen before that, it would lead back to the release before. So both are read at once.
+                view = await self._read()
+                whole = view.revision
+            else:
+                view = _View(max(view.revision, found.revision), _changed(view.entries, found))
             told = self._told(view)
             self._view = view
             yield told
