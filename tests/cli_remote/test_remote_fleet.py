@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from herz import Herz
+from herz.cli.main import main
+from herz.testing.control_plane import ControlPlaneServer
+
 SOURCES = Path(__file__).parents[2] / "src"
 
 
@@ -137,3 +141,31 @@ def test_a_watched_fleet_is_told_again_when_it_changes_and_ctrl_c_ends_it(releas
     _, err = watch.communicate(timeout=20)
     assert watch.returncode == 0, err
     assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_a_watched_rollout_goes_on_when_the_control_plane_is_killed_and_comes_back(tmp_path, monkeypatch, capsys):
+    with ControlPlaneServer() as server:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HERZ_SERVER", server.url)
+        monkeypatch.setenv("HERZ_APP", "pay")
+        (tmp_path / "pay.yml").write_text("db:\n  pool: 5\n")
+        assert main(["draft", "write", "pay.yml"]) == 0
+        assert main(["release", "create", "-m", "first"]) == 0
+        herz = Herz(f"{server.source}/pay?instance=pay-1")
+        with herz:
+            assert main(["draft", "set", "db.pool=20"]) == 0
+            assert main(["release", "create", "--dormant", "-m", "second"]) == 0
+            assert main(["rollout", "start", "2", "--bake", "60s"]) == 0
+            watch = watching(server, "pay", "rollout", "watch")
+            assert watch.stdout is not None
+            assert watch.stderr is not None
+            while "BAKING" not in watch.stdout.readline():
+                pass
+            server.kill()
+            assert "does not answer" in watch.stderr.readline()
+            server.start()
+            assert main(["rollout", "promote"]) == 0
+            out, err = watch.communicate(timeout=40)
+            assert (watch.returncode, "PROMOTED" in out) == (0, True), out + err
+    capsys.readouterr()

@@ -10,6 +10,7 @@ from herz.cli.fleet_table import age, filters, fleet_text, rich_table, summary
 from herz.cli.impact import impact_text
 from herz.cli.rollout_plan import checks_of, percent, plan_of, plan_options, selector_of
 from herz.cli.rollout_told import outcome_text, step_text, waiting_text
+from herz.cli.told import difference_line
 from herz.cli.verify import verdict_text
 from herz.client import Built, Impact, Instance, Touched
 from herz.errors import ConfigurationError, UsageError
@@ -287,3 +288,9 @@ def test_a_dry_build_that_failed_says_why():
     assert impact_text(Impact(digest="x", rehearsed=Built(instance="pay-1", error="no bank there"))).endswith(
         "✗ pay-1 cannot build it: no bank there"
     )
+
+
+def test_a_long_value_is_cut_for_people():
+    line = difference_line(KeyDifference(key="key", before="a", after="x" * 10_000))
+    assert len(line) < 400
+    assert line.endswith("… (10,000 characters)")

@@ -166,6 +166,7 @@ async def _watch(arguments: argparse.Namespace) -> Rollout:
         pay = await namespace_of(arguments, plane, version=getattr(arguments, "version", ""))
         last = await _found(pay, arguments.rollout)
         _tell(arguments, None, last)
+        trouble = ""
         while not last.over:
             try:
                 async for fresh in pay.rollout_events(last.id):
@@ -175,7 +176,9 @@ async def _watch(arguments: argparse.Namespace) -> Rollout:
                 _tell(arguments, last, fresh)
                 last = fresh
             except SourceUnavailable as error:  # another server drives it on
-                print(f"herz: {error}", file=sys.stderr, flush=True)
+                if str(error) != trouble:
+                    print(f"herz: {error}", file=sys.stderr, flush=True)
+                trouble = str(error)
             if not last.over:
                 await asyncio.sleep(AGAIN_S)
         return last

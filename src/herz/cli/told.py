@@ -14,6 +14,7 @@ from herz.release.channel import Release
 from herz.release.difference import KeyDifference
 
 _SHORT = 8
+_LONGEST = 300
 
 
 def difference_line(one: KeyDifference) -> str:
@@ -21,12 +22,12 @@ def difference_line(one: KeyDifference) -> str:
     place = one.after_at or one.before_at
     cause = f"  {paint(place, 'dim')}" if place else ""
     if one.added:
-        return paint(f"+ {one.key}: {shown(one.after)}", "green") + cause
+        return paint(f"+ {one.key}: {_cut(one.after)}", "green") + cause
     if one.removed:
-        return paint(f"- {one.key}: {shown(one.before)}", "red") + cause
+        return paint(f"- {one.key}: {_cut(one.before)}", "red") + cause
     if one.before == one.after:  # masked, or written differently
-        return f"{paint('~', 'yellow')} {one.key}: {shown(one.before)}, differs" + cause
-    return f"{paint('~', 'yellow')} {one.key}: {shown(one.before)} → {shown(one.after)}" + cause
+        return f"{paint('~', 'yellow')} {one.key}: {_cut(one.before)}, differs" + cause
+    return f"{paint('~', 'yellow')} {one.key}: {_cut(one.before)} → {_cut(one.after)}" + cause
 
 
 def differences_text(found: Sequence[KeyDifference], otherwise: str = "no key differs") -> str:
@@ -59,7 +60,13 @@ def conflict_text(error: DraftConflict) -> str:
 
 
 def _side(one: Mapping[str, Any], side: str) -> str:
-    return "(none)" if one.get(side) is None else shown(one[side])
+    return "(none)" if one.get(side) is None else _cut(one[side])
+
+
+def _cut(value: Any) -> str:
+    """A value in a line that somebody can read."""
+    text = shown(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
 
 
 def release_line(release: Release, *, live: bool = False) -> str:
