@@ -13,6 +13,7 @@ from herz.release.record import decode, encode
 from herz.server.opening import open_store
 from herz.server.plane import Plane
 from herz.server.problems import Problem
+from herz.server.rollouts.alerts import ALERTS
 from herz.server.settings import ServerSettings
 from herz.store.base import Put
 from herz.store.plane import channel_key, counter_key, release_key, rollout_counter_key, rollout_key
@@ -221,6 +222,18 @@ async def test_force_leaves_nobody_in_a_cohort_and_is_loud_in_the_audit_log(ligh
     assert (await light.desk.channel(*AT))[0] == Channel(stable=Pointer(release=forced.ref))
     last = (await light.audit.entries(limit=500))[-1]
     assert (last.action, last.forced, last.target) == ("release.published", True, "pay/default@2")
+
+
+@pytest.mark.parametrize("act", ["release", "publish"])
+async def test_force_has_people_told(light, act):
+    await released(light, "a: 1\n")
+    await rollout(light)
+    if act == "release":
+        await released(light, "a: 2\n", force=True)
+    else:
+        await light.desk.publish(*AT, 1, by=BEN, message="now", force=True)
+    [alert] = (await light.store.range(ALERTS)).entries
+    assert b"ben forced release" in alert.value
 
 
 async def test_force_without_a_rollout_is_not_loud(light):

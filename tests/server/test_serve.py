@@ -314,6 +314,30 @@ def test_a_damaged_record_is_told_and_everything_else_is_served(serve, tmp_path)
     assert server.client.get("/health").status_code == 200
 
 
+def test_a_damaged_file_is_told_and_what_can_be_read_is_served(serve, tmp_path):
+    server = serve()
+    places = [f"/api/v1/apps/app{number}/namespaces/default" for number in range(6)]
+    for place in places:
+        for number in range(8):
+            server.client.put(f"{place}/draft", json={"content": layers(f"a: {number}\nb: {'x' * 3000}{place}\n")})
+            server.client.post(f"{place}/releases", json={"message": "go"})
+    server.stop()
+    server = serve()
+    file = tmp_path / "herz.db"
+    pages = file.stat().st_size // 4096
+    with file.open("r+b") as opened:
+        for page in range(pages // 3, pages * 2 // 3, 5):
+            opened.seek(page * 4096)
+            opened.write(b"\xa5" * 4096)
+    answers = [server.client.get(f"{place}/releases/{n}/content") for place in places for n in range(1, 9)]
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 500}
+    for answer in answers:
+        if answer.status_code == 500:
+            assert answer.json()["type"] == "urn:herz:problem:store-damaged"
+            assert "backup" in answer.json()["remedy"]
+
+
 async def damaged(url):
     from herz.server.opening import open_store
     from herz.store.plane import release_key

@@ -90,6 +90,9 @@ async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Ca
             token = await _bootstrapped(store, options, outside)
         tokens_needed = options.require_tokens or bool(outside)
         listeners = listen(options.listen, material, labels=LABELS, tell=warn)
+        for address in outside:
+            if not address.secure:
+                logger.warning("%s: tokens travel unencrypted, whoever is on the way can use them", address.url)
         settings = ServerSettings(name=options.name, open=not tokens_needed, user=options.user, proof_s=options.proof_s)
         app = create_app(store, settings, parts=all_parts())
         async with app.lifespan():
