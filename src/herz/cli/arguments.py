@@ -45,6 +45,19 @@ def command(
     return parser
 
 
+def group(subparsers: Subparsers, name: str, summary: str, description: str, examples: str) -> Subparsers:
+    """A command that is followed by another: `herz draft show`."""
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser.add_subparsers(dest=f"{name}_command", metavar="COMMAND", title="commands", required=True)
+
+
 def json_option() -> argparse.ArgumentParser:
     """`--json`, which every sub-command has."""
     parent = argparse.ArgumentParser(add_help=False)

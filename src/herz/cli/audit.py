@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from herz.cli.arguments import command, positive
-from herz.cli.draft import group
+from herz.cli.arguments import command, group, positive
 from herz.cli.output import in_line, paint, print_json
 from herz.cli.place import opened, place_parents, store_of
 from herz.cli.remote import plane_of

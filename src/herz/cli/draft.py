@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from herz.cli.arguments import command
+from herz.cli.arguments import command, group
 from herz.cli.editing import edited, format_of, kept
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
@@ -28,9 +28,10 @@ LAYER = "application.yml"
 """What the first layer is called when nothing names it."""
 
 _DESCRIPTION = """\
-The draft is what the next release of an application will hold. Nobody runs it: it is edited, validated and
-compared with what is live, then `herz release create` makes it a release. Where two people edit at once, the second
-is told what differs, key by key, and nothing is lost."""
+The draft is what the next release of an application will hold. Nobody runs it: it is edited,
+validated and compared with what is live, then `herz release create` makes it a release.
+Where two people edit at once, the second is told what differs, key by key, and nothing is
+lost."""
 
 _EXAMPLES = """\
   herz draft write pay.yml --app pay       begin with a file; its name is the layer's
@@ -98,19 +99,6 @@ def add_parser(subparsers: Subparsers) -> None:
     comparing.add_argument("--exit-code", action="store_true", help="end with 1 when anything differs")
     command(top, "validate", run_validate, summary="say every reason why it cannot be released", parents=parents)
     command(top, "reset", run_reset, summary="throw the draft away", parents=parents)
-
-
-def group(subparsers: Subparsers, name: str, summary: str, description: str, examples: str) -> Subparsers:
-    """A command that is followed by another."""
-    parser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    return parser.add_subparsers(dest=f"{name}_command", metavar="COMMAND", title="commands", required=True)
 
 
 def _expect(parser: argparse.ArgumentParser) -> None:

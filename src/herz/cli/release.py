@@ -6,8 +6,7 @@ import argparse
 import subprocess
 from typing import TYPE_CHECKING
 
-from herz.cli.arguments import command, positive
-from herz.cli.draft import group
+from herz.cli.arguments import command, group, positive
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
 from herz.cli.told import differences_text, release_line
@@ -25,8 +24,9 @@ SHOWN = 20
 """How many releases are listed unless told otherwise."""
 
 _DESCRIPTION = """\
-A release is an immutable version of an application's configuration: numbered, addressed by what it holds, with
-author, message and fingerprint. Instances run the one that their channel points at; going back is one write."""
+A release is an immutable version of an application's configuration: numbered, addressed by
+what it holds, with author, message and fingerprint. Instances run the one that their channel
+points at; going back is one write."""
 
 _EXAMPLES = """\
   herz release create -m 'pool doubled'    everybody runs it at once

@@ -8,8 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from herz.cli.arguments import command
-from herz.cli.draft import group
+from herz.cli.arguments import command, group
 from herz.cli.output import print_json
 from herz.cli.remote import asked, data, message_option, namespace_of, place_options, plane_of, server_options
 from herz.cli.rollout_plan import checks_of, plan_of, plan_options, selector_of
@@ -25,10 +24,11 @@ AGAIN_S = 1.0
 """How long a watch waits before it asks again, where the stream ended before the rollout did."""
 
 _DESCRIPTION = """\
-A rollout gives a release to a batch of instances after the other. Each batch is prepared (every instance builds the
-release without using it), committed (all flip at one write) and verified (each is asked what it runs now, and must
-answer); then it bakes. What fails is rolled back by itself, every batch of it. The control plane drives it: these
-commands may end at any time."""
+A rollout gives a release to a batch of instances after the other. Each batch is prepared
+(every instance builds the release without using it), committed (all flip at one write) and
+verified (each is asked what it runs now, and must answer); then it bakes. What fails is
+rolled back by itself, every batch of it. The control plane drives it: these commands may
+end at any time."""
 
 _EXAMPLES = """\
   herz rollout start 13 --app pay          5% of the instances, then twice as many each time
@@ -41,9 +41,9 @@ _EXAMPLES = """\
 _ORDERS = {
     "pause": "take no further step forward; what fails is still rolled back",
     "resume": "go on with a rollout that is paused",
-    "promote": "bake the batch in work no longer; it must be verified all the same",
+    "promote": "bake the batch in work no longer; verified it must be",
     "abort": "roll every batch back now",
-    "force": "break the glass: everybody runs the release, without proof, and the audit log says so",
+    "force": "break the glass: everybody runs it without proof; the audit log says so",
 }
 
 

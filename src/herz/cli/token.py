@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from herz.cli.arguments import command
-from herz.cli.draft import group
+from herz.cli.arguments import command, group
 from herz.cli.journals import author
 from herz.cli.output import paint, print_json
 from herz.cli.place import opened, place_parents, store_of

@@ -41,11 +41,12 @@ With --faults: six ways to lose a change. A real etcd of three members is cut of
 killed, compacted and restored while keys are written; a plain client and Herz follow the same
 keys through the same faults, and what each lost is counted against the writer's own log.
 
-With --fleet [N]: a control plane and N services (default 20), processes all, and three releases to them under load,
-batch by batch, each batch proved whole: a good one, one that cannot be built, one that does harm.
+With --fleet [N]: a control plane and N services (default 20), processes all, and three
+releases to them under load, batch by batch, each batch proved whole: a good one, one that
+cannot be built, one that does harm.
 
-With --incident: main container and sidecar share a timeout, a gray release updates one of them, and the promotion is
-refused, with container, key, both values and both places."""
+With --incident: main container and sidecar share a timeout, a gray release updates one of
+them, and the promotion is refused, with container, key, both values and both places."""
 
 _EXAMPLES: Final = """\
   herz demo                 about 25 seconds, to be read along
@@ -65,7 +66,7 @@ def add_parser(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser
         subparsers,
         "demo",
         run,
-        summary="a real service under load while its configuration changes",
+        summary="a real service, or a fleet of them, under load while configuration changes",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
         parents=parents,

@@ -18,7 +18,7 @@ from herz.release.rollout import Batch, Phase, Rollout
 
 BANK_S: Final = 0.025
 """How long the bank takes for a payment."""
-ROLLOUT_S: Final = 40.0
+ROLLOUT_S: Final = 60.0
 """How long a rollout may take before the demo calls it stuck."""
 BACK_S: Final = 10.0
 """How long its end may take to be reported by every instance."""

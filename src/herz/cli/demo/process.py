@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import herz
 from herz.errors import HerzError
 
-READY_S: Final = 20.0
+READY_S: Final = 30.0
 """How long a child may take until it is ready: a loaded machine imports slowly."""
 STOP_S: Final = 8.0
 """How long a child may take to end before it is killed."""
