@@ -9,12 +9,23 @@ from herz.server.rollouts import outbound as module
 from herz.server.rollouts.outbound import Outbound, permitted, shown
 
 
-@pytest.mark.parametrize(
-    "url", ["http://example.com/", "http://10.0.0.1:9090", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "x", ""]
-)
+@pytest.mark.parametrize("url", ["http://example.com/", "http://10.0.0.1:9090", "http://127.0.0.1.example.com/"])
 def test_an_address_that_others_could_read_along_is_refused(url):
     with pytest.raises(UsageError, match="is not encrypted"):
         permitted(url, "a check")
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "file:///etc/passwd", "http://", "x", ""])
+def test_what_is_no_web_server_is_refused(url):
+    with pytest.raises(UsageError, match="is not the address of a web server"):
+        permitted(url, "a check")
+
+
+def test_whoever_runs_the_server_may_name_hosts_that_are_reached_unencrypted(monkeypatch):
+    monkeypatch.setenv("HERZ_PLAIN_HTTP", "prometheus metrics.internal")
+    assert permitted("http://Prometheus:9090/", "a check")
+    with pytest.raises(UsageError, match="name the host in HERZ_PLAIN_HTTP"):
+        permitted("http://prometheus.example.com/", "a check")
 
 
 @pytest.mark.parametrize("url", ["https://example.com/x", "http://127.0.0.1:1/x", "http://[::1]/", "http://localhost"])

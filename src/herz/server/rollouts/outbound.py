@@ -1,12 +1,14 @@
 """HTTP that the server speaks on behalf of a rollout: checked addresses, one time limit, bounded answers.
 
 What is asked for comes from people with a token, so an address is taken only when it is `https`, verified, or plain on
-this machine; redirects are not followed, and nothing of an answer but its status reaches a message.
+this machine, or at a host that whoever runs the server has named in HERZ_PLAIN_HTTP, because what carries it there is
+encrypted. Redirects are not followed, and nothing of an answer but its status reaches a message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -19,6 +21,8 @@ from herz.tls.address import addresses
 
 LIMIT_S: Final = 10.0
 """What one request may take, connecting included."""
+PLAIN: Final = "HERZ_PLAIN_HTTP"
+"""Names hosts, separated by white space, to which requests may go unencrypted."""
 ANSWER_BYTES: Final = 8 * 1024 * 1024
 """What is read of one answer."""
 
@@ -45,13 +49,16 @@ def shown(url: str) -> str:
 
 
 def permitted(url: str, what: str) -> str:
-    """`url` itself; `UsageError` unless it is https, or http to this machine."""
+    """`url` itself; `UsageError` unless it is https, or http to this machine or a host in HERZ_PLAIN_HTTP."""
     if any(character <= " " or character == "\x7f" for character in url):
         raise UsageError(f"{what}: an address with white space in it", remedy="write what is special as %20 and so on")
     (address,) = addresses([url]) if url.startswith(("http://", "https://")) else (None,)
-    if address is None or not address.host or not (address.secure or address.loopback):
+    if address is None or not address.host:
+        raise UsageError(f"{what}: {shown(url)} is not the address of a web server", remedy="write https://HOST/…")
+    if not (address.secure or address.loopback or address.host in os.environ.get(PLAIN, "").lower().split()):
         raise UsageError(
-            f"{what}: {shown(url)} is not encrypted", remedy="give an https:// address, or http:// of this machine"
+            f"{what}: {shown(url)} is not encrypted",
+            remedy=f"give an https:// address; or have whoever runs the server name the host in {PLAIN}",
         )
     return url
 
