@@ -254,6 +254,27 @@ async def test_what_was_lost_on_the_way_shows_at_the_next_event_of_its_key(
         await writer.close()
 
 
+async def test_a_put_lost_right_before_the_deletion_of_its_key_shows_to_who_asks_for_what_was_replaced(
+    each_version: EtcdServer,
+) -> None:
+    prefix, losing = "/lost/asked/", Losing()
+    with RpcProxy(each_version.endpoint, rules=[losing]) as relay:
+        writer, store = EtcdStore([each_version.endpoint]), EtcdStore([relay.address])
+        source = StoreSource(store, prefix, previous=True)
+        await writer.put(prefix + "a", b"1")
+        await writer.put(prefix + "other", b"stays")
+        async with asyncio.timeout(15), source.follow((await source.read()).revision) as items:
+            losing.on = True
+            await writer.put(prefix + "a", b"2")
+            assert await asyncio.to_thread(losing.done.wait, 10)
+            losing.on = False
+            await writer.delete(prefix + "a")
+            with pytest.raises(HistoryBroken, match="which was not handed on"):
+                await batch(items)
+        await store.close()
+        await writer.close()
+
+
 async def test_what_events_replace_is_told_to_who_asks_for_it_only(each_version: EtcdServer) -> None:
     store = EtcdStore([each_version.endpoint])
     first = await store.put("/told/a", b"1")

@@ -27,7 +27,9 @@ PAGE: Final = 10_000
 class StoreSource:
     """The configuration of one application in a store, followed revision by revision.
 
-    `form` names the format of a document that lies at the prefix itself.
+    `form` names the format of a document that lies at the prefix itself. `previous`: the store is asked for what each
+    event replaced, which must be what is held; it sees a put that was lost right before its key's deletion as well, and
+    costs an etcd server much.
 
     A revision with a value that cannot be used (not UTF-8, a malformed document, a key that is both
     value and table) is handed on as `Failed` and waits; later revisions are tried together with it
@@ -46,12 +48,14 @@ class StoreSource:
         kind: str = "store",
         optional: bool = False,
         form: str | None = None,
+        previous: bool = False,
     ) -> None:
         self.store = store
         self.prefix = prefix
         self.optional = optional
         self.origin = Origin(name or prefix, kind)
         self._form = form
+        self._previous = previous
         self._content = Keyed(self.origin, prefix, form=form)
         self._identity = ""
         self._document = Document(self.origin, -1)
@@ -115,7 +119,7 @@ class StoreSource:
             proof_s=at.proof_s,
             first=randrange,
         )
-        return cls(store, at.prefix, name=at.name, kind="etcd", optional=optional, form=at.form)
+        return cls(store, at.prefix, name=at.name, kind="etcd", optional=optional, form=at.form, previous=at.previous)
 
     async def read(self) -> Document:
         """All keys at one revision of the store.
@@ -157,7 +161,7 @@ class StoreSource:
         """
         if after != self._document.revision:
             raise RevisionExpired(f"{self.origin}: revision {after} is not the one read last", remedy="read again")
-        async with self.store.watch(self.prefix, after, previous=False) as changes:
+        async with self.store.watch(self.prefix, after, previous=self._previous) as changes:
             yield self._items(changes)
 
     async def _items(self, changes: AsyncIterator[Changes | StoreProgress]) -> AsyncIterator[Item]:

@@ -24,7 +24,7 @@ DIAL_S: Final = 3.0
 """Seconds that connecting may take at each endpoint."""
 PROOF_S: Final = 5.0
 """Within so many seconds a healthy watch hands over something."""
-_OPTIONS: Final = ("ca", "cert", "key", "server_name", "format", "dial", "proof")
+_OPTIONS: Final = ("ca", "cert", "key", "server_name", "format", "dial", "proof", "prev-kv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class EtcdAddress:
     password: Secret | None = None
     dial_timeout_s: float = DIAL_S
     proof_s: float = PROOF_S
+    previous: bool = False
+    """Whether watches ask for what each event replaced: see ADR 19."""
 
     @classmethod
     def parse(cls, url: str) -> EtcdAddress:
@@ -81,6 +83,7 @@ class EtcdAddress:
             Secret(unquote(password)) if colon else None,
             _seconds(name, options, "dial", DIAL_S),
             _seconds(name, options, "proof", PROOF_S),
+            _flag(name, options, "prev-kv"),
         )
 
 
@@ -106,6 +109,13 @@ def _seconds(name: str, options: dict[str, str], option: str, default: float) ->
     if not 0.1 <= found <= 3600:
         raise UsageError(f"{name}: {option}={options[option]} is out of range", remedy="write 100ms to 1h")
     return found
+
+
+def _flag(name: str, options: dict[str, str], option: str) -> bool:
+    value = options.get(option, "false")
+    if value not in ("true", "false"):
+        raise UsageError(f"{name}: {option}={value} is neither true nor false", remedy="write one of them")
+    return value == "true"
 
 
 def _tls(name: str, scheme: str, options: dict[str, str]) -> TlsMaterial | None:
