@@ -248,8 +248,8 @@ MUTANTS = [
     Mutant(
         "revisions-folded-while-one-is-refused",
         "app/updater.py",
-        "fold = 1 if any(other.refused is not None for other in self.feeds) else FOLD",
-        "fold = FOLD",
+        "refused = any(other.refused is not None for other in self.feeds)",
+        "refused = False",
         REFUSED,
     ),
     Mutant(
