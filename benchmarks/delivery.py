@@ -42,6 +42,9 @@ class Api:
         assert response.status < 300, answer
         return answer
 
+    def close(self) -> None:
+        self._connection.close()
+
     def draft(self, value: int) -> None:
         lines = "".join(f"key{number}: {number}\n" for number in range(KEYS))
         text = f"{lines}service:\n  mark: {value}\n"
@@ -82,6 +85,7 @@ def thousand(instances: int, releases: int, verifications: int) -> list[Row]:
         finally:
             for generator in generators:
                 generator.__exit__(None, None, None)
+            api.close()
     p99 = quantile(every, 0.99)
     mean, worst = statistics.mean(proofs), quantile(proofs, 0.99)
     server_s, load_s = cpu
@@ -171,25 +175,25 @@ def _verifications(
     return found, wrong, (server_s / verifications, load_s / verifications)
 
 
-def idle(streams: int) -> list[Row]:
-    """What the server holds for each stream that only waits."""
+def idle(streams: int, settle_s: float = 5.0) -> list[Row]:
+    """What the server holds for each stream that only waits; `settle_s` seconds pass before each look."""
     with ControlPlaneServer() as server:
         pid = server._process.pid
         assert pid is not None
         port = urlsplit(server.url).port
         with Process("herz_idle", port, 0, 100) as few, Process("herz_idle", port, 100, streams) as many:
             few.ask("start")
-            time.sleep(2)  # what is loaded lazily is there now
+            time.sleep(settle_s)  # what is loaded lazily is there now
             before = process_memory(pid)
             say(f"{streams} streams connect")
             opening_s = many.ask("start")
-            time.sleep(5)
+            time.sleep(settle_s)
             cpu, begin = process_cpu(pid), time.monotonic()
-            time.sleep(10)  # three rounds of `alive` to everybody
+            time.sleep(2 * settle_s)  # three rounds of `alive` to everybody
             busy = (process_cpu(pid) - cpu) / (time.monotonic() - begin)
             each = (process_memory(pid) - before) / streams
             many.ask("report")
-            time.sleep(2)
+            time.sleep(settle_s)
             reporting = (process_memory(pid) - before) / streams
             standing = many.ask("alive")
             many.ask("stop")
@@ -213,8 +217,9 @@ def run(
     releases: int = RELEASES,
     verifications: int = VERIFICATIONS,
     streams: int = STREAMS,
+    settle_s: float = 5.0,
 ) -> list[Row]:
-    return thousand(instances, releases, verifications) + idle(min(streams, _descriptors() - 1_000))
+    return thousand(instances, releases, verifications) + idle(min(streams, _descriptors() - 1_000), settle_s)
 
 
 def _descriptors() -> int:

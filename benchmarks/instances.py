@@ -193,6 +193,7 @@ class Idle:
             response = connection.getresponse()
             response.read()
             assert response.status == 204, response.status
+        connection.close()
         return True
 
     def alive(self) -> int:

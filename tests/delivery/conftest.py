@@ -76,7 +76,7 @@ async def open_store(store_kind: str, request: pytest.FixtureRequest, tmp_path: 
 
     def make() -> Store:
         if store_kind == "etcd":
-            store: Store = EtcdStore([server.endpoint])
+            store: Store = EtcdStore([server.endpoint], proof_s=1.0)  # proved twice a second
         else:
             store = SqliteStore(tmp_path / "herz.db")
         opened.append(store)
