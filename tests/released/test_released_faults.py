@@ -118,6 +118,17 @@ def test_a_backup_that_is_restored_is_a_new_epoch(told: Any) -> None:
     told(story)
 
 
+def test_what_was_prepared_before_a_backup_was_restored_is_withdrawn(told: Any) -> None:
+    async def story(place: Any, plane: Any, follower: Any) -> None:
+        backup = place.backup()
+        await plane.point(plane.channel.stable.release, prepare=await plane.release(TEXTS[1]))
+        await follower.until(lambda: follower.prepared is not None)
+        place.restore(backup)
+        await follower.until(lambda: follower.session.rewinds == 1 and follower.prepared is None)
+
+    told(story)
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_restored_backup_that_has_overtaken_us_is_found_out(told: Any, compacted: bool) -> None:
     async def story(place: Any, plane: Any, follower: Any) -> None:

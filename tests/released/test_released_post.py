@@ -57,7 +57,7 @@ class Instance:
         self.post = Postbox(place, self.said, chance=lambda: 0.0)
 
     def report(self) -> Report:
-        now = datetime(2026, 1, 1, tzinfo=UTC)
+        now = datetime.now(UTC)
         return Report(
             instance="one", app="pay", namespace="default", status=Status.APPLIED, time=now, generation=self.generation
         )
@@ -179,6 +179,21 @@ def test_what_has_to_be_renewed_is_whatever_the_place_says() -> None:
     run(story())
 
 
+def test_a_report_that_says_nothing_new_is_not_sent_unless_it_may_be_gone() -> None:
+    async def story() -> None:
+        place = Place()
+        async with posting(place) as instance:
+            for _ in range(5):
+                await asyncio.sleep(1)
+                instance.post.moved()
+            assert place.reports == [1]
+            instance.post.again()
+            await asyncio.sleep(1)
+            assert place.reports == [1, 1]
+
+    run(story())
+
+
 def test_a_report_that_cannot_be_made_is_no_end_of_reporting() -> None:
     async def story() -> None:
         place = Place()
@@ -188,8 +203,9 @@ def test_a_report_that_cannot_be_made_is_no_end_of_reporting() -> None:
             instance.post.moved()
             await asyncio.sleep(1)
             instance.post._report = said
+            instance.generation = 2
             instance.post.moved()
             await asyncio.sleep(1)
-        assert place.reports == [1, 1]
+        assert place.reports == [1, 2]
 
     run(story())

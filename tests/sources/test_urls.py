@@ -39,7 +39,7 @@ def test_mappings_and_sources_are_taken_as_they_are() -> None:
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match=r"unknown scheme 'ftp'.*classpath:, etcd:, .*file:, sqlite:, zookeeper:"
+        UsageError, match=r"unknown scheme 'ftp'.*classpath:, etcd:, .*file:, herz:, .*sqlite:, zookeeper:"
     ) as caught:
         source_for("ftp://user:hidden@host/x")
     assert "hidden" not in str(caught.value)

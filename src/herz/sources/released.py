@@ -76,6 +76,8 @@ class ReleasedSource:
         self._released: Released = NOTHING
         self._failed: Failed | None = None
         self._prepared: _Prepared | None = None
+        self._ahead = False
+        """Whether the follower has something prepared."""
         self._accepting = False
         self._builds: list[_Build] = []
         self._answered: set[str] = set()
@@ -164,8 +166,10 @@ class ReleasedSource:
             yield self._items(words)
 
     async def _items(self, words: AsyncIterator[Told | Asked | Alive]) -> AsyncIterator[Item]:
-        if (prepared := self._preparation()) is not None:  # the follower may be new, or have missed it
-            yield prepared
+        stood = self._ahead
+        prepared = self._preparation()  # the follower may be new, or have missed it
+        if prepared is not None or stood:
+            yield prepared or Prepare(self._revision, None)
         if self._failed is not None:
             yield self._failed
         async for word in words:
@@ -210,12 +214,14 @@ class ReleasedSource:
             prepared = None if ref is None else await self._readied(ref, told)
         # From here on nothing is awaited: what is handed on and what is held are one.
         moved = prepared is not self._prepared
+        news = (told.pointer, told.cohort) != (self._told.pointer, self._told.cohort) or failed is not self._failed
         self._told, self._revision, self._failed, self._prepared = told, told.revision, failed, prepared
         if items and isinstance(items[0], Batch | Reset):
             self._released, self._document = released, items[0].document
         if moved:
             items.append(self._preparation() or Prepare(told.revision, None))
-        self._moved()
+        if news:
+            self._moved()
         return items or [Progress(told.revision, current=False)]
 
     def _change(self, before: Released, after: Released, revision: Revision) -> Batch | Reset:
@@ -224,8 +230,9 @@ class ReleasedSource:
         return Reset(document) if found is None else Batch(revision, found[1], document, found[0])
 
     def _preparation(self) -> Prepare | None:
-        """What stands prepared, as an item."""
+        """What stands prepared, as an item to hand on now."""
         prepared = self._prepared
+        self._ahead = prepared is not None and prepared.released is not None
         if prepared is None or prepared.released is None:
             return None
         document = prepared.released.document(self.origin, self._revision)

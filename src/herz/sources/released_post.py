@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from herz.errors import Conflict, HerzError, NotRunning, SourceUnavailable
 from herz.release.report import Answer, Graph, Report
 from herz.sources.released_link import Link
@@ -28,7 +30,7 @@ TRIES: Final = 3
 
 
 class Postbox:
-    """Sends what `report` makes whenever `moved` was called, and answers in their order.
+    """Sends what `report` makes when `moved` was called and it says something new; and answers, in their order.
 
     A report that is not taken is made anew and sent again until it is.
     """
@@ -80,10 +82,14 @@ class Postbox:
         failures = 0
         while True:
             await self._dirty.wait()
-            await self._pause(failures)
+            forced = await self._pause(failures)
             self._dirty.clear()
             try:
                 report, digest, graph = self._report()
+                if not forced and self.sent is not None and replace(report, time=self.sent.time) == self.sent:
+                    failures = 0
+                    continue
+                self.sent = None
                 await self._link.report(report)
                 self.sent, self.notice, failures = report, None, 0
                 if digest not in self._graphs:
@@ -98,8 +104,8 @@ class Postbox:
             except Exception:
                 logger.exception("a report could not be made; the next change makes another")
 
-    async def _pause(self, failures: int) -> None:
-        """Let changes gather, or the place recover."""
+    async def _pause(self, failures: int) -> bool:
+        """Let changes gather, or the place recover; whether what was sent may be gone."""
         if failures and not self._hurried.is_set():
             waits = {
                 asyncio.ensure_future(self._sleep(self._delay_s(failures))),
@@ -110,8 +116,10 @@ class Postbox:
             finally:
                 for wait in waits:
                     wait.cancel()
-        self._hurried.clear()
         await self._sleep(QUIET_S)
+        forced = self._hurried.is_set()
+        self._hurried.clear()
+        return forced
 
     def _delay_s(self, failures: int) -> float:
         return min(LONGEST_S, FIRST_S * 2.0 ** min(failures - 1, 16)) * (1 - self._chance() / 2)

@@ -10,6 +10,7 @@ herz://127.0.0.1:4379/pay?instance=pay-7&label.zone=eu&label.container=main
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ PROOF_S: Final = 10.0
 """Within so many seconds a healthy stream brings something, until the server says otherwise."""
 _OWN: Final = ("instance", "token-file", "proof")
 _TLS: Final = ("ca", "cert", "key")
+
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 _forked = False
 
@@ -52,7 +55,8 @@ class Identity:
     def instance(self) -> str:
         """The name of this process. A forked child has one of its own, whatever its parent was called."""
         if self.given is None:
-            return checked_instance(f"{socket.gethostname() or 'host'}-{os.getpid()}")
+            host = _ODD.sub("-", socket.gethostname()).strip("._-") or "host"
+            return checked_instance(f"{host}-{os.getpid()}")
         return f"{self.given}-{os.getpid()}" if _forked else self.given
 
 
