@@ -72,10 +72,11 @@ async def _perform(screen: Screen, found: Found, pause_s: float) -> None:
         screen.text(
             "Herz: the incident of 2022, and why it is refused now.",
             "",
-            "A pod has two containers that must agree on one value: the main container gives",
-            "up a call after `timeout`, and so must the sidecar that makes it. Otherwise calls",
-            "that nobody waits for any more pile up in the sidecar. Both follow a control",
-            "plane (`herz serve`); the sidecar has a ConfigMap of its own besides.",
+            "A pod has two containers that must agree on one value: the main container",
+            "gives up a call after `timeout`, and so must the sidecar that makes it.",
+            "Otherwise calls that nobody waits for any more pile up in the sidecar. Both",
+            "follow a control plane; the sidecar has a ConfigMap of its own besides.",
+            "Starting it (`herz serve`) and both containers, processes all …",
         )
         plane = await crew.start("control_plane")
         asked = await stack.enter_async_context(ControlPlane(plane.ready["url"], author="demo"))

@@ -86,7 +86,7 @@ class Incident:
         verdict = await self._pay.verify(None, 1)
         self._check(
             verdict.verified,
-            "verify_atomicity: both run release 1, whole; the same value twice is no difference",
+            "verify_atomicity: both run release 1; the same twice is no difference",
             f"release 1 is not verified: {verdict}",
         )
         await self._pause()
@@ -137,7 +137,7 @@ class Incident:
         return True
 
     async def _mended(self) -> None:
-        self._screen.act(4, "Mended", "The sidecar has no business with that line. Without it the same release passes.")
+        self._screen.act(4, "Mended", "Without that line in the sidecar, the same release passes.")
         self._screen.change(f"{self._mounted.name}: `timeout: {OLD}` is deleted")
         self._mounted.write_text(MENDED, encoding="utf-8")
         await self._released("sidecar")
