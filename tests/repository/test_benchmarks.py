@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "formats": {"leaves": 1_000, "repeats": 2},
     "refresh": {"graphs": 1, "objects": 6, "changes": 4},
     "importing": {"repeats": 2},
+    "delivery": {"instances": 4, "releases": 2, "verifications": 2, "streams": 20, "settle_s": 0.5},
     "rollback": {"instances": 4, "rollouts": 1},
     "rollout_kills": {"kills": 1},
     "scale": {"batches": 2, "watchers": 3, "rounds": 1, "instances": 2_000},
