@@ -52,6 +52,15 @@ def test_a_source_is_woken_by_what_is_applied_and_by_what_is_refused(ahead: Any,
         assert ahead.running().error is None
 
 
+def test_a_source_that_fails_to_take_note_holds_up_no_change(ahead: Any, caplog: Any) -> None:
+    with Herz(ahead, environment={}) as herz:
+        ahead.moved = lambda: 1 / 0
+        herz.wait_for(ahead.update({"name": "new"}), 10)
+        herz.wait_for(ahead.update({"name": "newer"}), 10)
+        assert herz.freshness == "CURRENT"
+    assert "could not take note" in caplog.text
+
+
 def test_the_patterns_for_secrets_of_one_program_do_not_change_the_fingerprint(ahead: Any) -> None:
     with Herz(ahead, environment={}) as herz:
         default = ahead.running().fingerprint

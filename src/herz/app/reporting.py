@@ -5,6 +5,7 @@ What runs is taken from the generation in force, and not from what was delivered
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from herz.model.meaning import Kind
 from herz.model.secret import SecretKeys
 from herz.model.tree import Tree, differences
 from herz.sources.base import Reporter, Running
+
+logger = logging.getLogger("herz")
 
 KEPT: Final = 4
 """Documents of a source whose digests are remembered: what is in force, what is prepared, what was before."""
@@ -86,9 +89,12 @@ class Reporting:
             await reporter.detach()
 
     def moved(self) -> None:
-        """Something was put in force, refused or rehearsed, or is mended."""
+        """Something was put in force, refused or rehearsed, or is mended. What a source makes of it holds up nobody."""
         for reporter in self._reporters:
-            reporter.moved()
+            try:
+                reporter.moved()
+            except Exception:
+                logger.exception("a source could not take note of what runs now")
 
     def fingerprint_of(self, feed: Feed, document: Document) -> str:
         """The release fingerprint of `document` alone; nothing where nobody is told it."""

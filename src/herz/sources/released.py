@@ -6,14 +6,10 @@ whole or not at all; one that cannot be read is `Failed`, and the last good one 
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
-
-from msgspec import structs
+from typing import Any
 
 from herz.errors import ConfigurationError, EmptiedSource, HerzError, HistoryBroken, RevisionExpired
 from herz.formats.fault import Limits
@@ -21,30 +17,12 @@ from herz.model.document import Batch, Document, Progress, Reset, Revision
 from herz.model.origin import Origin
 from herz.release.channel import ReleaseRef
 from herz.release.content import Content
-from herz.release.report import Answer, Ask, AskKind, Graph, Rehearsed, Report
-from herz.sources.base import Failed, Item, Prepare, Rehearsal, Running, Standing
-from herz.sources.released_content import NOTHING, Library, Released, step
+from herz.sources.base import Failed, Item, Prepare, Running, Standing
+from herz.sources.released_content import NOTHING, Library, Prepared, Released, step
 from herz.sources.released_link import Alive, Asked, Link, Told
-from herz.sources.released_post import Postbox
-from herz.sources.released_report import Failures, Overrides, Said, explained, graph_of, rehearsed, report_of
 from herz.sources.released_url import Address
+from herz.sources.released_voice import Voice
 from herz.store.base import Store
-
-
-class _Prepared(NamedTuple):
-    """What is to be built ahead; `released` is None when it cannot even be read, and `error` says why."""
-
-    ref: ReleaseRef
-    released: Released | None
-    error: HerzError | None = None
-
-
-class _Build(NamedTuple):
-    """A question that asks for a dry build."""
-
-    ask: Ask
-    ref: ReleaseRef
-    document: Document
 
 
 class ReleasedSource:
@@ -67,7 +45,7 @@ class ReleasedSource:
         self.address = address
         self.optional = optional
         self.origin = Origin(address.name, "herz")
-        self._link, self._now = link, now
+        self._link = link
         self._library = Library(self.origin, f"{address.app}/{address.namespace}", limits or Limits())
         self._identity = ""
         self._told = Told(-1)
@@ -75,19 +53,11 @@ class ReleasedSource:
         self._document = Document(self.origin, -1)
         self._released: Released = NOTHING
         self._failed: Failed | None = None
-        self._prepared: _Prepared | None = None
+        self._prepared: Prepared | None = None
         self._ahead = False
         """Whether the follower has something prepared."""
         self._accepting = False
-        self._builds: list[_Build] = []
-        self._answered: set[str] = set()
-        self._overrides, self._failures = Overrides(), Failures()
-        self._running: Callable[[], Running] | None = None
-        self._graph: Callable[[], Mapping[str, Any]] = dict
-        self._post: Postbox | None = None
-        self._posting: asyncio.Task[None] | None = None
-        self._process = os.getpid()
-        self._started = now()
+        self._voice = Voice(address, self.origin, link, self._library, now)
 
     @classmethod
     def from_url(cls, url: str, *, optional: bool = False, context: Any = None) -> ReleasedSource:
@@ -103,8 +73,8 @@ class ReleasedSource:
     @property
     def notices(self) -> tuple[str, ...]:
         """What should be looked at: the way's own notices, and why nothing can be reported."""
-        post = self._post
-        return (*self._link.notices, *(() if post is None or post.notice is None else (post.notice,)))
+        notice = self._voice.notice
+        return self._link.notices if notice is None else (*self._link.notices, notice)
 
     # --- what is to run -------------------------------------------------------------------------
 
@@ -126,6 +96,7 @@ class ReleasedSource:
         self._identity, self._told, self._revision = identity, told, told.revision
         self._document = self._released.document(self.origin, told.revision)
         self._prepared = None if told.pointer.prepare is None else await self._readied(told.pointer.prepare, told)
+        self._voice.hear(told, self._prepared)
         return self._document
 
     async def _release(self, told: Told) -> Released:
@@ -148,11 +119,11 @@ class ReleasedSource:
         content: Content = await self._link.fetch(ref.digest)
         return await self._library.release(ref, content, revision, label)
 
-    async def _readied(self, ref: ReleaseRef, told: Told) -> _Prepared:
+    async def _readied(self, ref: ReleaseRef, told: Told) -> Prepared:
         try:
-            return _Prepared(ref, await self._decoded(ref, told.revision))
+            return Prepared(ref, await self._decoded(ref, told.revision))
         except (ConfigurationError, HistoryBroken) as error:
-            return _Prepared(ref, None, error)
+            return Prepared(ref, None, error)
 
     def _failure(self, told: Told, error: HerzError) -> Failed:
         return Failed(told.revision, error, error.where or self.origin.name)
@@ -177,7 +148,7 @@ class ReleasedSource:
                 for item in await self._taken(word):
                     yield item
             elif isinstance(word, Asked):
-                asked = await self._asked(word.ask)
+                asked = await self._voice.asked(word.ask, self._revision, self._decoded)
                 if asked is not None:
                     yield asked
             elif word.revision >= self._revision or not word.current:
@@ -214,14 +185,15 @@ class ReleasedSource:
             prepared = None if ref is None else await self._readied(ref, told)
         # From here on nothing is awaited: what is handed on and what is held are one.
         moved = prepared is not self._prepared
-        news = (told.pointer, told.cohort) != (self._told.pointer, self._told.cohort) or failed is not self._failed
+        refused = failed is not self._failed
         self._told, self._revision, self._failed, self._prepared = told, told.revision, failed, prepared
         if items and isinstance(items[0], Batch | Reset):
             self._released, self._document = released, items[0].document
         if moved:
             items.append(self._preparation() or Prepare(told.revision, None))
-        if news:
-            self._moved()
+        self._voice.hear(told, prepared)
+        if refused:
+            self._voice.say()
         return items or [Progress(told.revision, current=False)]
 
     def _change(self, before: Released, after: Released, revision: Revision) -> Batch | Reset:
@@ -259,104 +231,15 @@ class ReleasedSource:
 
     def attach(self, running: Callable[[], Running], graph: Callable[[], Mapping[str, Any]]) -> None:
         """Report what `running` says from now on, and answer questions from it."""
-        if self._process != os.getpid():
-            self._process, self._started, self._answered = os.getpid(), self._now(), set()
-        self._running, self._graph = running, graph
-        self._post = Postbox(self._link, self._report)
-        self._link.again = self._post.again
-        self._posting = asyncio.get_running_loop().create_task(self._post.run(), name=f"herz reports {self.origin}")
+        self._voice.attach(running, graph)
 
     def moved(self) -> None:
         """What runs may be another than before."""
-        self._moved()
-        if self._builds and self._running is not None:
-            dry = self._running().dry
-            for build in [build for build in self._builds if dry is not None and dry.document is build.document]:
-                self._builds.remove(build)
-                assert dry is not None  # noqa: S101  nothing is chosen without
-                self._answer(build.ask, self._outcome(build.ref, dry), dry.rebuilt)
-
-    def _moved(self) -> None:
-        if self._post is not None:
-            self._post.moved()
-
-    def _report(self) -> tuple[Report, str, Graph]:
-        """What runs now, as a report; and the graph that it names."""
-        assert self._running is not None  # noqa: S101  nothing is sent before
-        running = self._running()
-        address, graph = graph_of(self._graph())
-        said = Said(self.address, self.address.identity.instance, self._told, self._now(), self._started, address)
-        overrides = self._overrides.of(running, running.kind_of)
-        prepared = self._rehearsed(running.rehearsal)
-        return report_of(running, said, self._library, overrides, prepared, self._failures), address, graph
-
-    def _outcome(self, ref: ReleaseRef, rehearsal: Rehearsal) -> Rehearsed:
-        assert self._running is not None  # noqa: S101  nothing is told before
-        error = self._failures.text(rehearsal.error, self._running().snapshot, rehearsal.document)
-        return rehearsed(ref, rehearsal, error)
-
-    def _rehearsed(self, rehearsal: Rehearsal | None) -> Rehearsed | None:
-        """The outcome of what stands prepared, when it is known."""
-        prepared = self._prepared
-        if prepared is None:
-            return None
-        if prepared.error is not None:
-            rehearsal = Rehearsal(self._document, error=prepared.error)
-        elif rehearsal is None or prepared.released is None or rehearsal.document.parts != prepared.released.parts:
-            return None
-        # It says for which rollout, so that what was built for an earlier one of the same release does not count.
-        return structs.replace(self._outcome(prepared.ref, rehearsal), rollout=self._told.pointer.rollout)
-
-    # --- questions ------------------------------------------------------------------------------
-
-    async def _asked(self, ask: Ask) -> Prepare | None:
-        """Answer `ask`, once; for a dry build, what has to be built first."""
-        if ask.nonce in self._answered or self._running is None:
-            return None
-        if len(self._answered) > 10_000:
-            self._answered.clear()
-        self._answered.add(ask.nonce)
-        if ask.kind is not AskKind.BUILD or ask.digest is None:
-            self._answer(ask)
-            return None
-        ref = ReleaseRef(number=0, digest=ask.digest, fingerprint="")
-        try:
-            released = await self._decoded(ref, self._revision, ask.digest.removeprefix("sha256:")[:12])
-        except (ConfigurationError, HistoryBroken) as error:
-            self._answer(ask, self._outcome(ref, Rehearsal(self._document, error=error)))
-            return None
-        document = released.document(self.origin, self._revision)
-        self._builds.append(_Build(ask, ref, document))
-        return Prepare(self._revision, document, keep=False)
-
-    def _answer(self, ask: Ask, built: Rehearsed | None = None, rebuilt: tuple[str, ...] = ()) -> None:
-        if self._post is None or self._running is None:
-            return
-        try:
-            report, _, _ = self._report()
-            keys = explained(self._running().snapshot, ask.keys) if ask.kind is AskKind.EXPLAIN else ()
-        except HerzError:  # Herz stops: who asks hears nothing
-            return
-        self._post.answer(
-            Answer(
-                nonce=ask.nonce,
-                instance=report.instance,
-                report=report,
-                explained=keys,
-                rehearsed=built,
-                rebuilt=rebuilt,
-            )
-        )
+        self._voice.moved()
 
     async def detach(self) -> None:
         """Withdraw the report."""
-        posting, self._posting = self._posting, None
-        self._running = self._post = None
-        self._builds.clear()
-        if posting is not None:
-            posting.cancel()
-            await asyncio.gather(posting, return_exceptions=True)
-        await self._link.leave()
+        await self._voice.detach()
 
     async def close(self) -> None:
         """Let go of the way."""

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from herz.errors import HerzError
 from herz.formats.decode import Decoded, decode, redecode
 from herz.formats.fault import Limits
 from herz.formats.pace import Pace, uncollected
@@ -44,6 +45,14 @@ class Released(NamedTuple):
         """It as the source's document at `revision` of the store."""
         references = any(part.references for part in self.parts)
         return Document(origin, revision, references=references, parts=self.parts)
+
+
+class Prepared(NamedTuple):
+    """What is to be built ahead; `released` is None when it cannot even be read, and `error` says why."""
+
+    ref: ReleaseRef
+    released: Released | None
+    error: HerzError | None = None
 
 
 NOTHING: Final = Released(None, ())
