@@ -260,17 +260,21 @@ class _Trial:
 
     async def _asked(self, ask: Callable[[ControlPlane], Awaitable[T]]) -> T:
         """What a server answers, whichever lives."""
-        async with asyncio.timeout(STUCK_S):
-            while True:
-                for server in self._servers:
-                    if not server.process.running:
-                        continue
-                    try:
-                        async with ControlPlane(f"http://{server.port.address}") as plane:
-                            return await ask(plane)
-                    except SourceError:
-                        continue  # the other one answers
-                await asyncio.sleep(0.05)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + STUCK_S
+        failure: HerzError | None = None
+        while loop.time() < deadline_s:
+            for server in self._servers:
+                if not server.process.running:
+                    continue
+                try:
+                    async with ControlPlane(f"http://{server.port.address}") as plane:
+                        return await ask(plane)
+                except SourceError as error:  # the other one answers
+                    failure = error
+            await asyncio.sleep(0.05)
+        said = "".join(server.process.said() for server in self._servers)
+        raise ServerFailed(f"no server answers for {STUCK_S:g} s: {failure}{said}") from failure
 
     async def examine(self) -> None:
         """Whether everything that was acknowledged is there, and whole."""

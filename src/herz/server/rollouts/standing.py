@@ -114,7 +114,7 @@ class Rollouts:
 
 def rollouts(settings: RolloutSettings | None = None) -> MakePart:
     """Makes the part, with `settings`, by default those of the environment. Delivery is made before it."""
-    from herz.server.rollouts.api import HANDLERS
+    from herz.server.rollouts.api import HANDLERS  # which need the class above
 
     def part(plane: Plane) -> Part:
         made = plane.offer(Rollouts(plane, settings or RolloutSettings.from_environment()))

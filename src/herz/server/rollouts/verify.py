@@ -34,7 +34,9 @@ LINGER_S: Final = 0.15
 """How long a round goes on for the sake of a full report, once an answer has proved that it fails."""
 PAUSE_S: Final = 0.02
 """Seconds between two rounds."""
-EXPLAIN_S: Final = 0.5
+READ_S: Final = 0.2
+"""How long reading the release may take for that."""
+EXPLAIN_S: Final = 0.4
 """How long differing instances have to explain themselves."""
 EXPLAINED_KEYS: Final = 1_000
 """Keys that they are asked to explain at most."""
@@ -149,11 +151,12 @@ class Verifier:
             return verdict
         try:
             others = {answers[instance].report.digest or "" for instance in asked} - {judged.release.digest, ""}
-            released = await self._reader.explained(app, namespace, _ref(judged.release), others, EXPLAINED_KEYS)
+            async with asyncio.timeout(READ_S):  # a rollback waits for this: a huge release is not read for it
+                released = await self._reader.explained(app, namespace, _ref(judged.release), others, EXPLAINED_KEYS)
             keys = tuple(released)
             parts = [keys[start : start + ASKED_KEYS] for start in range(0, len(keys), ASKED_KEYS)]
             told = await asyncio.gather(*(self._told(app, namespace, judged, asked, part, released) for part in parts))
-        except HerzError as error:
+        except (HerzError, TimeoutError) as error:
             _log.info("herz: %s cannot be asked to explain themselves: %s", ", ".join(asked), error)
             return verdict
         known = {(one.instance, one.what, one.key) for one in verdict.differences}
