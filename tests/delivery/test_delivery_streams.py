@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from herz.release.channel import Channel, Pointer
 from herz.server.settings import ServerSettings
 
@@ -202,24 +200,25 @@ async def test_a_server_that_stops_says_so_and_spreads_its_clients(open_store, s
         assert len({end["problem"]["retry_after_s"] for end in ends}) > 10
 
 
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [
-        ("instance=", 400),
-        ("", 400),
-        ("instance=../../x", 400),
-        ("instance=i1&have=nonsense", 400),
-        ("instance=i1&after=-1", 400),
-        ("instance=i1&wait=1000000", 400),
-        ("instance=<b>", 400),
-    ],
+STRANGE = (
+    "instance=",
+    "",
+    "instance=../../x",
+    "instance=i1&have=nonsense",
+    "instance=i1&after=-1",
+    "instance=i1&wait=1000000",
+    "instance=<b>",
 )
-async def test_a_request_that_cannot_be_understood_is_refused_with_a_problem(sqlite, serving, http, query, status):
+
+
+async def test_a_request_that_cannot_be_understood_is_refused_with_a_problem(sqlite, serving, http):
     store = sqlite()
-    async with serving(store) as server, http.get(f"{server.url}/api/v1/apps/pay/namespaces/x/stream?{query}") as said:
-        assert said.status == status
-        assert said.content_type == "application/problem+json"
-        assert (await said.json())["type"].startswith("urn:herz:problem:")
+    async with serving(store) as server:
+        for query in STRANGE:
+            async with http.get(f"{server.url}/api/v1/apps/pay/namespaces/x/stream?{query}") as said:
+                assert said.status == 400, query
+                assert said.content_type == "application/problem+json"
+                assert (await said.json())["type"].startswith("urn:herz:problem:")
     await store.close()
 
 
