@@ -13,10 +13,9 @@ from herz.release.record import decode, encode
 from herz.server.opening import open_store
 from herz.server.plane import Plane
 from herz.server.problems import Problem
-from herz.server.rollouts.alerts import ALERTS
 from herz.server.settings import ServerSettings
 from herz.store.base import Put
-from herz.store.plane import channel_key, counter_key, release_key, rollout_counter_key, rollout_key
+from herz.store.plane import ALERTS, channel_key, counter_key, release_key, rollout_counter_key, rollout_key
 from herz.testing.memory_store import MemoryStore
 
 from .conftest import BEN, content
@@ -184,26 +183,61 @@ async def test_cohorts_in_the_channel_count_as_a_rollout(light):
     await refused(light.desk.publish(*AT, 1, by=BEN, message="go"), 409, "rollout-in-flight")
 
 
-class BeginsMeanwhile(MemoryStore):
-    """A store in which a rollout begins just before the channel is first written."""
+class Meanwhile(MemoryStore):
+    """A store in which somebody else acts just before the channel is first written."""
 
-    def __init__(self, place):
+    def __init__(self, place, act):
         super().__init__(place)
-        self.begun = False
+        self._act = act
 
     async def txn(self, txn):
-        if not self.begun and any(isinstance(one, Put) and one.key == channel_key(*AT) for one in txn.then):
-            self.begun = True
-            await self.put(rollout_key(*AT, "r1"), b'{"id": "r1", "phase": "PENDING"}')
-            await self.put(rollout_counter_key(*AT), b'{"newest": 1}')
+        if self._act is not None and any(isinstance(one, Put) and one.key == channel_key(*AT) for one in txn.then):
+            act, self._act = self._act, None
+            await act()
         return await super().txn(txn)
+
+
+@pytest.mark.parametrize("act", ["release", "rollback"])
+async def test_a_draft_that_is_edited_at_the_same_moment_is_not_lost(light, memory, clock, act):
+    await released(light, "a: 1\n")
+
+    async def edit():
+        await light.desk.drafts.write(*AT, content("a: 2\n"), by=BEN, expect=None)
+
+    desk = Plane.over(Meanwhile(memory.place, edit), ServerSettings(), clock).desk
+    if act == "release":
+        release = await desk.create(*AT, by=BEN, message="go")
+        assert await light.desk.content(*AT, release.number) == content("a: 2\n")
+    else:
+        await desk.rollback(*AT, 1, by=BEN, message="back")
+        kept = (await light.desk.drafts.get(*AT)).kept
+        assert kept is not None
+        assert await light.contents.read(kept) == content("a: 2\n")
+
+
+async def test_the_audit_log_tells_what_was_live_though_somebody_was_quicker(light, memory, clock):
+    await released(light, "a: 1\n")
+    await released(light, "a: 2\n")
+    await released(light, "a: 3\n", publish=False)
+
+    async def quicker():
+        await light.desk.publish(*AT, 3, by=BEN, message="quicker")
+
+    desk = Plane.over(Meanwhile(memory.place, quicker), ServerSettings(), clock).desk
+    await desk.publish(*AT, 1, by=BEN, message="slower")
+    last = (await light.audit.entries(limit=500))[-1]
+    assert (last.message, last.details["before"]) == ("slower", 3)
 
 
 @pytest.mark.parametrize("act", ["release", "publish", "rollback"])
 async def test_a_rollout_that_begins_at_the_same_moment_is_not_overrun(light, memory, clock, act):
     await released(light, "a: 1\n")
     await released(light, "a: 2\n", publish=False)
-    desk = Plane.over(BeginsMeanwhile(memory.place), ServerSettings(), clock).desk
+
+    async def begin():
+        await rollout(light, "PENDING")
+
+    desk = Plane.over(Meanwhile(memory.place, begin), ServerSettings(), clock).desk
     call = {
         "release": lambda: desk.create(*AT, by=BEN, message="go"),
         "publish": lambda: desk.publish(*AT, 2, by=BEN, message="go"),
