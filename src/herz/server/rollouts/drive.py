@@ -19,15 +19,16 @@ from herz.errors import HerzError, LeaseLost, NotRunning
 from herz.release.atomicity import Verdict
 from herz.release.channel import STABLE, Mailbox
 from herz.release.member import Member
-from herz.release.record import decode, encode
+from herz.release.record import encode
 from herz.release.rollout import Act, Check, CheckResult, Decision, Phase, Rollout, Seen, abort, decide, told
 from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.hub import Hub, Namespace
 from herz.server.rollouts.book import Stored, alerts_of, stored
+from herz.server.rollouts.observing import members_of, placed
 from herz.server.work import Held
 from herz.store.base import Compare, Delete, Get, Operation, Put, Store, Txn
-from herz.store.plane import channel_key, mailbox_key, mailboxes_prefix, rollout_key
+from herz.store.plane import channel_key, mailbox_key, rollout_key
 
 _log = logging.getLogger("herz")
 
@@ -317,37 +318,6 @@ class Drive:
             if found is None or found.mod_revision == revision:
                 raise LeaseLost(f"{self._held.key} is held by somebody else", remedy="they drive the rollout now")
             self.tell(stored(found))
-
-
-def members_of(namespace: Namespace) -> Iterator[Member]:
-    """All instances of a namespace that report, or were put somewhere, by name."""
-    for instance in sorted({*namespace.reports, *namespace.mailboxes}):
-        mailbox = namespace.mailboxes.get(instance)
-        report = namespace.reports.get(instance)
-        yield Member(
-            instance,
-            STABLE if mailbox is None else mailbox.cohort,
-            None if mailbox is None else mailbox.rollout,
-            None if report is None else report.value,
-        )
-
-
-async def placed(store: Store, app: str, namespace: str) -> tuple[int, int, dict[str, Mailbox]]:
-    """The revision, the channel's own, and all mailboxes of a namespace, as the store has them now."""
-    mailboxes: dict[str, Mailbox] = {}
-    prefix, after, revision = mailboxes_prefix(app, namespace), None, None
-    while True:
-        page = await store.range(prefix, after=after, revision=revision, limit=1_000)
-        for entry in page.entries:
-            instance, _, what = entry.key.removeprefix(prefix).partition("/")
-            if what == "mailbox":
-                mailboxes[instance] = decode(entry.value, Mailbox, f"{entry.key}@{entry.mod_revision}")
-        revision = page.revision
-        if not page.more:
-            break
-        after = page.entries[-1].key
-    channel = await store.get(channel_key(app, namespace), revision=revision)
-    return revision, 0 if channel is None else channel.mod_revision, mailboxes
 
 
 def _told(before: Rollout, after: Rollout) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from herz.release.member import Member
 from herz.release.record import Record
 from herz.server.hub import Hub
 from herz.server.rollouts.book import Book
-from herz.server.rollouts.drive import members_of
+from herz.server.rollouts.observing import members_of
 from herz.server.rollouts.verify import Verifier
 from herz.store.plane import checked_instance, place
 
