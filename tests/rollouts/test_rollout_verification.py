@@ -160,3 +160,18 @@ async def test_a_window_that_makes_no_sense_is_refused(world, two):
         body = {"config_version": 1, "window_s": window_s}
         refused = await world.http.post("/apps/pay/namespaces/default/verify", json=body)
         assert refused.status_code == 400
+
+
+async def test_who_still_runs_another_release_is_asked_first_for_the_keys_in_which_they_differ(world):
+    many = "".join(f"a{number}: 1\n" for number in range(150))  # more than one question takes
+    await world.release(many + "timeout: 1000ms\n", publish=True)
+    (late,) = await world.join("late")
+    late.faults.ignores_commit = True
+    late.values = {"timeout": ("1000ms", "pay/default:main@1:151"), "a0": ("1", "pay/default:main@1:1")}
+    release = await world.release(many + "timeout: 3000ms\n", publish=True)
+    verdict = await world.verify(release, window_s=0.2)
+    assert [(one.what, one.key, one.values) for one in verdict.differences] == [
+        ("value", "timeout", ("3000ms", "1000ms")),
+        ("config_version", None, None),
+    ]
+    assert verdict.differing == 1
