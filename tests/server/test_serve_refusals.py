@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -109,6 +110,13 @@ def test_a_token_that_is_not_for_everything_is_not_enough(tmp_path, monkeypatch,
     options = [word for grant in grants for word in ("--grant", grant)]
     assert main(["token", "create", "ops", *options, "--store", "sqlite:///herz.db"]) == 0
     assert "herz token create" in refused(tmp_path, "--listen", OUTSIDE[0])
+
+
+def test_a_server_that_cannot_bind_leaves_no_token_behind(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused(tmp_path, "--require-tokens", "--listen", f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert main(["token", "list", "--store", f"sqlite:///{tmp_path}/herz.db", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"tokens": []}
 
 
 @pytest.mark.slow

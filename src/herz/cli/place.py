@@ -42,6 +42,7 @@ def store_of(arguments: argparse.Namespace) -> str | None:
 async def opened(url: str, *, create: bool = False) -> AsyncIterator[Store]:
     """The store at `url`, closed at the end. With `create` an SQLite file is made where there is none."""
     try:
+        import herz.server.tokens  # noqa: F401  it needs more than the store does
         from herz.server.opening import open_store
     except ModuleNotFoundError as error:
         raise MissingExtra(

@@ -9,7 +9,6 @@ import getpass
 import json
 import logging
 import os
-import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -153,10 +152,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _raise_file_limit() -> None:
     """Every client is an open file: take as many as the system lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # where there is no such thing (Windows), there is no such limit
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _JsonLog(logging.Formatter):

@@ -11,10 +11,10 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from herz.errors import ConfigurationError
 from herz.release.record import Record
@@ -41,6 +41,7 @@ LABELS: Final = Labels("--listen", "--cert", "--key", "--client-ca", "--client-c
 BOOTSTRAP: Final = "bootstrap"
 BOOTSTRAP_TIME: Final = timedelta(days=1)
 """For how long the first token is good: long enough to make the others."""
+_EVERYTHING: Final = Grant(app="*", scope=Scope.ADMIN)
 STORE_S: Final = 15.0
 """For how long the store may be silent at the start."""
 
@@ -85,23 +86,22 @@ async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Ca
     store = open_store(options.store)
     listeners: tuple[Listener, ...] = ()
     try:
-        async with asyncio.timeout(STORE_S):
-            identity = (await store.status()).identity
-            token = await _bootstrapped(store, options, outside)
         tokens_needed = options.require_tokens or bool(outside)
+        identity, admin = await _opened(store)
+        if outside and not admin and not options.require_tokens:
+            raise _unprotected(outside)
         listeners = listen(options.listen, material, labels=LABELS, tell=warn)
         for address in outside:
             if not address.secure:
                 logger.warning("%s: tokens travel unencrypted, whoever is on the way can use them", address.url)
+        token = await _first_token(store) if tokens_needed and not admin else None
         settings = ServerSettings(name=options.name, open=not tokens_needed, user=options.user, proof_s=options.proof_s)
         app = create_app(store, settings, parts=all_parts())
         async with app.lifespan():
             serving = Serving(app, listeners)
             _stop_on_signals(app.state.plane, serving)
-            running = asyncio.ensure_future(serving.run())
-            await asyncio.wait([running, asyncio.ensure_future(serving.started())], return_when="FIRST_COMPLETED")
-            if running.done():
-                await running
+            running = asyncio.create_task(serving.run(), name="herz-serving")
+            await _until(serving.started(), running)
             gc.freeze()  # what stands now stays: no collection need look at it again
             tell(
                 Started(
@@ -114,35 +114,51 @@ async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Ca
                 )
             )
             await running
-    except TimeoutError as error:
-        raise ConfigurationError(
-            f"the store does not answer within {STORE_S:g} s", where=masked(options.store), remedy="see whether it runs"
-        ) from error
     finally:
         for listener in listeners:
             listener.socket.close()
         await store.close()
 
 
-async def _bootstrapped(store: Store, options: ServeOptions, outside: Sequence[Address]) -> str | None:
-    """The first token where one is needed and there is none; refuses to let anybody in from outside without one."""
-    if not options.require_tokens and not outside:
-        return None
+async def _opened(store: Store) -> tuple[str, bool]:
+    """The identity of the store, and whether somebody has a token for everything."""
+    clock = SystemClock()
+    try:
+        async with asyncio.timeout(STORE_S):
+            identity = (await store.status()).identity
+            tokens = await Tokens(store, Audit(store, clock), clock).all()
+    except TimeoutError as error:
+        raise ConfigurationError(
+            f"the store does not answer within {STORE_S:g} s", where="--store", remedy="see whether it runs"
+        ) from error
+    return identity, any(_EVERYTHING in one.grants and not one.expired(clock.now()) for one in tokens)
+
+
+def _unprotected(outside: Sequence[Address]) -> ConfigurationError:
+    shown = ", ".join(address.url for address in outside)
+    return ConfigurationError(
+        f"{shown} can be reached from other machines, and there is no token: everybody could change everything",
+        where="--listen",
+        remedy="make a token first (herz token create NAME --grant '*:admin'), or start with --require-tokens, "
+        "which prints one; or listen on 127.0.0.1",
+    )
+
+
+async def _first_token(store: Store) -> str:
+    """A token for everything; it is made once all addresses are bound, for it is told only if the server starts."""
     clock = SystemClock()
     tokens = Tokens(store, Audit(store, clock), clock)
-    everything = Grant(app="*", scope=Scope.ADMIN)
-    if any(everything in one.grants and not one.expired(clock.now()) for one in await tokens.all()):
-        return None
-    if not options.require_tokens:
-        shown = ", ".join(address.url for address in outside)
-        raise ConfigurationError(
-            f"{shown} can be reached from other machines, and there is no token: everybody could change everything",
-            where="--listen",
-            remedy="make a token first (herz token create NAME --grant '*:admin'), or start with --require-tokens, "
-            "which prints one; or listen on 127.0.0.1",
-        )
-    text, _ = await tokens.create(BOOTSTRAP, (everything,), by=By("herz serve"), expires=clock.now() + BOOTSTRAP_TIME)
+    text, _ = await tokens.create(BOOTSTRAP, (_EVERYTHING,), by=By("herz serve"), expires=clock.now() + BOOTSTRAP_TIME)
     return text
+
+
+async def _until(ready: Coroutine[Any, Any, None], running: asyncio.Task[None]) -> None:
+    """Wait for `ready`, or for what ends `running` before."""
+    waiting = asyncio.create_task(ready)
+    await asyncio.wait((waiting, running), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        await running
 
 
 def _stop_on_signals(plane: Plane, serving: Serving) -> None:
