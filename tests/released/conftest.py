@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
@@ -79,16 +80,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class AheadSource(MappingSource):
-    """`prepare` a mapping, then `commit` it; `running` and `graph` are what Herz attached."""
+    """`prepare` a mapping, then `commit` it; `running` and `graph` are what Herz attached, which is waited for."""
 
-    running: Callable[[], Running]
-    graph: Callable[[], Mapping[str, Any]]
     ahead: Document | None = None
     told = 0
     detached = False
 
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.attached = threading.Event()
+
     def attach(self, running: Callable[[], Running], graph: Callable[[], Mapping[str, Any]]) -> None:
-        self.running, self.graph = running, graph
+        self.attached_running, self.graph = running, graph
+        self.attached.set()
+
+    def running(self) -> Running:
+        assert self.attached.wait(LIMIT_S), "Herz never attached"
+        return self.attached_running()
 
     def moved(self) -> None:
         self.told += 1

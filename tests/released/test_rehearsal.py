@@ -253,6 +253,7 @@ def test_a_forked_child_begins_without_what_the_parent_prepared(ahead: Any, even
         child = os.fork()
         if child == 0:
             try:
+                ahead.attached.clear()
                 herz.health()  # waits until it has started
                 os.write(write, f"{herz.get(Built).size} {ahead.running().rehearsal}".encode())
             finally:

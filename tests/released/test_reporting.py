@@ -40,6 +40,7 @@ def test_a_source_is_told_what_is_in_force_of_it_alone(ahead: Any) -> None:
 
 def test_a_source_is_woken_by_what_is_applied_and_by_what_is_refused(ahead: Any, eventually: Any) -> None:
     with Herz(ahead, environment={}) as herz:
+        assert ahead.running().error is None
         told = ahead.told
         herz.wait_for(ahead.update({"name": "new"}), 10)
         eventually(lambda: ahead.told > told)
@@ -54,6 +55,7 @@ def test_a_source_is_woken_by_what_is_applied_and_by_what_is_refused(ahead: Any,
 
 def test_a_source_that_fails_to_take_note_holds_up_no_change(ahead: Any, caplog: Any) -> None:
     with Herz(ahead, environment={}) as herz:
+        assert ahead.running().error is None
         ahead.moved = lambda: 1 / 0
         herz.wait_for(ahead.update({"name": "new"}), 10)
         herz.wait_for(ahead.update({"name": "newer"}), 10)

@@ -5,6 +5,7 @@ What runs is taken from the generation in force, and not from what was delivered
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,7 @@ class Prints:
         """`sha256:<hex>` of the document's parts, merged."""
         parts = document.parts or (document,)
         trees = [part.tree for part in parts]
-        for known in self._known:
+        for known in tuple(self._known):  # a thread may be adding the first one
             if len(known[0]) == len(parts) and all(a.tree is b for a, b in zip(known[0], trees, strict=True)):
                 return str(known[2])
         tree, fingerprint = self._next(trees)
@@ -75,12 +76,20 @@ class Reporting:
         self._prints = {feed: Prints() for feed in feeds}
         self._reporters: list[Reporter] = []
 
-    def attach(self) -> None:
-        """Have each source that reports begin to do so."""
+    async def attach(self) -> None:
+        """Have each source that reports begin to do so, once what is in force has been digested.
+
+        That takes a second where it has some 100,000 keys. A thread does it, so that nothing has to wait for it here.
+        """
         for feed in self._feeds:
             if isinstance(feed.source, Reporter):
+                await asyncio.to_thread(self._digest, feed)
                 feed.source.attach(partial(self.running, feed), self._graph)
                 self._reporters.append(feed.source)
+
+    def _digest(self, feed: Feed) -> None:
+        snapshot = self.running(feed).snapshot
+        snapshot.composed.effective()
 
     async def detach(self) -> None:
         """Have them withdraw what they reported: what runs is about to end."""

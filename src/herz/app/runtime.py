@@ -97,7 +97,6 @@ class Runtime:
         except Exception:  # a fault of the program's own: it is told as it is
             await self._close_sources()
             raise
-        reporting.attach()
         self._warn_uncovered(loaded)
         self._warn_unknown()
         self._phase(Phase.LOADED)
@@ -134,6 +133,8 @@ class Runtime:
                 chance=self._chance,
             )
             self._tasks.append(asyncio.create_task(feed.session.run(), name=f"herz watch {feed.name}"))
+        if self._reporting is not None:
+            self._tasks.append(asyncio.create_task(self._reporting.attach(), name="herz reporting"))
         if self._last_good is not None:
             self._dirty.set()
             self._tasks.append(asyncio.create_task(self._keep_last_good(), name="herz last-good"))

@@ -25,6 +25,9 @@ from herz.sources.released_url import Address
 ANSWERED: Final = 10_000
 """Questions that are remembered, so that none is answered twice."""
 
+EARLY: Final = 64
+"""Questions that are kept until there is something to answer."""
+
 
 class _Build(NamedTuple):
     """A question that asks for a dry build."""
@@ -48,6 +51,7 @@ class Voice:
         self._address, self._origin, self._link, self._library, self._now = address, origin, link, library, now
         self._builds: list[_Build] = []
         self._answered: set[str] = set()
+        self._early: list[Ask] = []
         self._overrides, self._failures = Overrides(), Failures()
         self._running: Callable[[], Running] | None = None
         self._graph: Callable[[], Mapping[str, Any]] = dict
@@ -81,6 +85,9 @@ class Voice:
         self._post = Postbox(self._link, self._report)
         self._link.again = self._post.again
         self._posting = asyncio.get_running_loop().create_task(self._post.run(), name=f"herz reports {self._origin}")
+        early, self._early = self._early, []
+        for ask in early:
+            self._answer(ask)
 
     def moved(self) -> None:
         """What runs may be another than before."""
@@ -126,7 +133,11 @@ class Voice:
         self, ask: Ask, revision: Revision, decoded: Callable[[ReleaseRef, Revision, str], Awaitable[Released]]
     ) -> Prepare | None:
         """Answer `ask`, once; for a dry build, what has to be built first, of what `decoded` gives."""
-        if ask.nonce in self._answered or self._running is None:
+        if self._running is None:  # it is answered as soon as anything can be said
+            if ask.kind is not AskKind.BUILD and ask not in self._early:
+                self._early = [*self._early[-EARLY:], ask]
+            return None
+        if ask.nonce in self._answered:
             return None
         if len(self._answered) >= ANSWERED:
             self._answered.clear()
