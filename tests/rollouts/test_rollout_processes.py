@@ -17,6 +17,7 @@ from herz.client import ControlPlane, Namespace
 from herz.errors import NotRunning, SourceError
 from herz.release.content import Content, LayerText
 from herz.release.rollout import Phase, Rollout
+from herz.store.sqlite import SqliteStore
 from herz.testing.processes import Port, ServerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -43,9 +44,8 @@ class Process:
 class Site:
     """A control plane and the processes that follow it, by `herz://` or `herz+sqlite://`."""
 
-    def __init__(self, kind: str, folder: Path, port: Port, pay: Namespace, stack: AsyncExitStack) -> None:
-        self.pay, self._folder, self._stack = pay, folder, stack
-        self._source = f"herz://{port.address}/pay" if kind == "herz" else f"herz+sqlite:///{folder / 'herz.db'}#pay"
+    def __init__(self, source: str, folder: Path, pay: Namespace, stack: AsyncExitStack) -> None:
+        self.pay, self._source, self._folder, self._stack = pay, source, folder, stack
 
     async def join(self, instance: str, *local: str, labels: str = "", patch: str = "") -> Process:
         environment = {
@@ -95,24 +95,35 @@ class Site:
 
 @pytest.fixture(params=["herz", "herz+sqlite"])
 async def site(request, tmp_path) -> AsyncIterator[Site]:
-    port = Port()
-    store = f"sqlite:///{tmp_path / 'herz.db'}"
-    arguments = [sys.executable, "-c", PROGRAM, "serve", "--store", store, "--listen", f"http://{port.address}"]
     async with AsyncExitStack() as stack:
-        stack.callback(port.close)
-        server = ServerProcess(arguments, log=tmp_path / "server.log")
-        server.start()
-        stack.callback(server.kill)
+        port, _ = await served(tmp_path, stack)
         plane = await stack.enter_async_context(ControlPlane(f"http://{port.address}"))
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await plane.apps()
-                    break
-                except (SourceError, NotRunning):
-                    assert server.running, server.said()
-                    await asyncio.sleep(0.05)
-        yield Site(request.param, tmp_path, port, plane.namespace("pay"), stack)
+        source = f"herz://{port.address}/pay" if request.param == "herz" else f"herz+{store_in(tmp_path)}#pay"
+        yield Site(source, tmp_path, plane.namespace("pay"), stack)
+
+
+def store_in(folder: Path) -> str:
+    return f"sqlite:///{folder / 'herz.db'}"
+
+
+async def served(folder: Path, stack: AsyncExitStack) -> tuple[Port, ServerProcess]:
+    """A server over the folder's store."""
+    port = Port()
+    stack.callback(port.close)
+    url = f"http://{port.address}"
+    arguments = [sys.executable, "-c", PROGRAM, "serve", "--store", store_in(folder), "--listen", url]
+    environment = {**os.environ, "HERZ_TAKEOVER_S": "0.5"}
+    server = ServerProcess(arguments, log=folder / f"server-{port.number}.log", environment=environment)
+    server.start()
+    stack.callback(server.kill)
+    async with asyncio.timeout(40), ControlPlane(url) as plane:
+        while True:
+            try:
+                await plane.apps()
+                return port, server
+            except (SourceError, NotRunning):
+                assert server.running, server.said()
+                await asyncio.sleep(0.05)
 
 
 async def test_a_good_release_is_promoted_and_no_instance_ever_mixes_two(site, plan):
@@ -167,3 +178,34 @@ async def test_the_incident_a_sidecar_with_the_old_value_is_found_and_named(site
     assert here.endswith("old.yml:2")
     assert (await main.said())["timeout"] == (await sidecar.said())["timeout"] == "1000ms"
     assert (await site.pay.channel()).stable.release.number == 1
+
+
+async def test_instances_go_on_with_the_rollout_when_the_server_that_drives_is_killed(tmp_path, plan):
+    async with AsyncExitStack() as stack:
+        servers = [await served(tmp_path, stack) for _ in range(2)]
+        store = SqliteStore(tmp_path / "herz.db")
+        stack.push_async_callback(store.close)
+        planes = [await stack.enter_async_context(ControlPlane(f"http://{port.address}")) for port, _ in servers]
+        source = f"herz://{','.join(port.address for port, _ in servers)}/pay"
+        site = Site(source, tmp_path, planes[0].namespace("pay"), stack)
+        await site.release(text(1), publish=True)
+        processes = [await site.join(f"pay-{number}") for number in range(3)]
+        await site.instances(3)
+        release = await site.release(text(2))
+        rollout = await site.pay.start_rollout(release, plan(30.0, 100.0, bake_s=1.5, commit_s=30, prepare_s=30))
+        async with asyncio.timeout(30):
+            async for found in site.pay.rollout_events(rollout.id):
+                if found.phase is Phase.BAKING:
+                    break
+        holder = await store.get("/herz/work/rollouts")
+        assert holder is not None
+        pid = json.loads(holder.value)["pid"]
+        killed, left = (0, 1) if servers[0][1].pid == pid else (1, 0)
+        servers[killed][1].kill()
+        site.pay = planes[left].namespace("pay")
+        over = await site.over(rollout)
+        assert over.phase is Phase.PROMOTED, over.reason
+        assert all(batch.verified for batch in over.batches)
+        for process in processes:
+            said = await process.said()
+            assert (said["seen"], said["mixed"]) == ([1, 2], 0)
