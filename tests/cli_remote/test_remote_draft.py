@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from herz.cli.draft import assignments
+from herz.cli.draft_content import assignments
 from herz.errors import UsageError
 
 
@@ -68,7 +68,17 @@ def test_values_are_read_as_yaml_reads_them(text, value):
 
 
 @pytest.mark.parametrize(
-    ("changes", "unset"), [([], []), (["a=1", "a=2"], []), (["a=1"], ["a"]), (["a=null"], []), (["a"], [])]
+    ("changes", "unset"),
+    [
+        ([], []),
+        (["a=1", "a=2"], []),
+        (["a=1"], ["a"]),
+        (["a=null"], []),
+        (["a"], []),
+        (["a=.inf"], []),
+        (["a=[1, .nan]"], []),
+    ]
+    + [([f"a={10**30}"], [])],
 )
 def test_a_change_that_says_two_things_or_nothing_is_refused(changes, unset):
     with pytest.raises(UsageError):
@@ -168,3 +178,19 @@ def test_validate_lists_every_problem(drafted, tmp_path):
     assert ran.status == 1
     assert "✗" in ran.out
     assert "pay.yml:" in ran.out
+
+
+def test_a_schema_is_set_printed_obeyed_and_deleted(drafted, tmp_path):
+    assert drafted("draft", "schema").status == 1
+    (tmp_path / "schema.yml").write_text("properties: {db: {properties: {pool: {maximum: 10}}}}\n")
+    assert drafted("draft", "schema", "schema.yml").status == 0
+    assert drafted("draft", "schema").json["properties"]["db"] == {"properties": {"pool": {"maximum": 10}}}
+    drafted("draft", "set", "db.pool=20")
+    ran = drafted("draft", "validate")
+    assert ran.status == 1
+    assert ran.out.startswith("✗ db.pool: ")
+    refused = drafted("release", "create", "-m", "too much")
+    assert refused.status == 1
+    assert "db.pool" in refused.err
+    assert drafted("draft", "schema", "--delete").status == 0
+    assert drafted("release", "create", "-m", "now").status == 0

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from herz.cli.arguments import command, group
-from herz.cli.editing import edited, format_of, kept
+from herz.cli.draft_content import assignments, begun, chosen, layer_in, layer_of, replaced, schema_in
+from herz.cli.editing import edited, kept
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
-from herz.cli.set import assignment
 from herz.cli.told import conflict_text, differences_text, moment, who
-from herz.cli.values import checked
 from herz.client import Draft, DraftConflict, Namespace, Validation
-from herz.errors import ConfigurationError, UsageError
+from herz.errors import ConfigurationError
 from herz.formats.decode import decode
-from herz.model.tree import thaw
 from herz.release.content import Content, LayerText
 
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
 
-LAYER = "application.yml"
-"""What the first layer is called when nothing names it."""
 
 _DESCRIPTION = """\
 The draft is what the next release of an application will hold. Nobody runs it: it is edited,
@@ -38,6 +33,7 @@ _EXAMPLES = """\
   herz draft set db.pool=20 -m 'more load' single keys; comments stay where they are
   herz draft edit                          in $EDITOR
   herz draft diff                          what it would change, key by key
+  herz draft schema schema.json            what every draft must fit
   herz draft validate                      every reason why it cannot be released
   herz draft reset                         throw it away"""
 
@@ -98,6 +94,19 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     comparing.add_argument("--exit-code", action="store_true", help="end with 1 when anything differs")
     command(top, "validate", run_validate, summary="say every reason why it cannot be released", parents=parents)
+    describing = command(
+        top,
+        "schema",
+        run_schema,
+        summary="print or set the JSON Schema that drafts are validated with",
+        description="Print the JSON Schema that drafts must fit before they are released, set it from a file, or\n"
+        "delete it.",
+        examples="  herz draft schema > schema.json\n  herz draft schema schema.json\n  herz draft schema --delete",
+        parents=parents,
+    )
+    either = describing.add_mutually_exclusive_group()
+    either.add_argument("file", nargs="?", metavar="FILE", help="JSON or YAML: use this one from now on")
+    either.add_argument("--delete", action="store_true", help="validate with none any more")
     command(top, "reset", run_reset, summary="throw the draft away", parents=parents)
 
 
@@ -124,7 +133,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         return 1
     layers = draft.content.layers
     if arguments.layer is not None:
-        layers = (_layer(draft.content, arguments.layer),)
+        layers = (layer_of(draft.content, arguments.layer),)
     print(paint(f"draft at revision {draft.revision}{_by(draft)}", "dim", sys.stderr), file=sys.stderr)
     for layer in layers:
         if len(layers) > 1:
@@ -136,7 +145,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 def run_edit(arguments: argparse.Namespace) -> int:
     """Edit and write; status 1 when somebody else was quicker, with both sides told and the text kept."""
     draft, content = asked(arguments, begun)
-    layer = _chosen(content, arguments.layer)
+    layer = chosen(content, arguments.layer)
     text = edited(layer.text, name=layer.name, format=layer.format)
     if text == layer.text:
         return _written(arguments, draft, changed=False)
@@ -153,7 +162,7 @@ def run_edit(arguments: argparse.Namespace) -> int:
 
 def run_write(arguments: argparse.Namespace) -> int:
     """Put the files' texts in."""
-    layers = [_read(name) for name in arguments.files]
+    layers = [layer_in(name) for name in arguments.files]
     draft, content = asked(arguments, begun)
     content = Content(layers=tuple(layers)) if arguments.only else replaced(content, layers)
     expect = draft.revision if arguments.expect is None else arguments.expect
@@ -190,6 +199,23 @@ def run_validate(arguments: argparse.Namespace) -> int:
     return 0 if found.ok else 1
 
 
+def run_schema(arguments: argparse.Namespace) -> int:
+    """Print the schema, or set or delete it; status 1 when there is none to print."""
+    if arguments.delete:
+        asked(arguments, Namespace.delete_schema)
+        said = "drafts are validated with no schema"
+    elif arguments.file is not None:
+        schema = schema_in(arguments.file)
+        asked(arguments, lambda pay: pay.set_schema(schema))
+        said = "drafts are validated with it from now on"
+    else:
+        found = asked(arguments, Namespace.schema)
+        print_json(found)
+        return 0 if found is not None else 1
+    print_json({"schema": not arguments.delete}) if arguments.json else print(said)
+    return 0
+
+
 def run_reset(arguments: argparse.Namespace) -> int:
     """Delete the draft."""
     asked(arguments, Namespace.reset_draft)
@@ -201,57 +227,6 @@ def run_reset(arguments: argparse.Namespace) -> int:
 
 
 # --- parsing and telling --------------------------------------------------------------------------
-
-
-async def begun(pay: Namespace) -> tuple[Draft, Content]:
-    """The draft and its content; where there is none, the content that is live."""
-    draft = await pay.draft()
-    if draft.revision:
-        return draft, draft.content
-    live = (await pay.channel()).stable.release
-    if live is None:
-        return draft, Content()
-    return Draft(base=live.number), await pay.content(live.number)
-
-
-def assignments(changes: Sequence[str], unset: Sequence[str]) -> dict[str, Any]:
-    """Key → value as YAML reads it, None for what is to be deleted. `UsageError` for what is neither."""
-    found: dict[str, Any] = {}
-    for key, text in map(assignment, changes):
-        if key in found:
-            raise UsageError(f"{key} is written twice in this change", remedy="name it once")
-        found[key] = _value(key, text)
-    for key in unset:
-        if checked(key) in found:
-            raise UsageError(f"{key} is written and deleted in one change", remedy="name it once")
-        found[key] = None
-    if not found:
-        raise UsageError("nothing to change", remedy="write KEY=VALUE, or --unset KEY")
-    return found
-
-
-def _value(key: str, text: str) -> Any:
-    if not text.strip():
-        return text
-    try:
-        tree = decode(f"value: {text}\n".encode(), "yaml", name=key).tree
-    except ConfigurationError:
-        return text  # `a: b` and `[x` are texts as well
-    if list(tree) != ["value"]:
-        return text
-    value = thaw(tree["value"])
-    if value is None:
-        raise UsageError(f"{key} has no value", remedy=f"--unset {key} deletes it; '\"null\"' is text")
-    return value
-
-
-def replaced(content: Content, layers: Sequence[LayerText]) -> Content:
-    """`content` with `layers` in the place of those of the same names, new ones behind the others."""
-    fresh = {layer.name: layer for layer in layers}
-    if len(fresh) < len(layers):
-        raise UsageError("two files are called the same", remedy="give each layer a name of its own")
-    kept_ones = [fresh.pop(layer.name, layer) for layer in content.layers]
-    return Content(layers=(*kept_ones, *fresh.values()))
 
 
 def validation_text(found: Validation) -> str:
@@ -269,32 +244,6 @@ def _by(draft: Draft) -> str:
     said = f", {moment(draft.time)}" if draft.time else ""
     said += f" by {who(draft.author)}" if draft.author else ""
     return said + (f", from release {draft.base}" if draft.base else "")
-
-
-def _chosen(content: Content, name: str | None) -> LayerText:
-    if name is not None:
-        return next((one for one in content.layers if one.name == name), LayerText(name=name, text=""))
-    if len(content.layers) > 1:
-        names = ", ".join(layer.name for layer in content.layers)
-        raise UsageError(f"which layer? The draft has {names}", remedy="pass --layer NAME")
-    return content.layers[0] if content.layers else LayerText(name=LAYER, text="")
-
-
-def _layer(content: Content, name: str) -> LayerText:
-    for layer in content.layers:
-        if layer.name == name:
-            return layer
-    names = ", ".join(layer.name for layer in content.layers) or "none"
-    raise UsageError(f"the draft has no layer {name!r}", remedy=f"it has {names}")
-
-
-def _read(name: str) -> LayerText:
-    path = Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8: {error.reason}", remedy="convert it, for instance by iconv") from error
-    return LayerText(name=path.name, text=text, format=format_of(name))
 
 
 def _write(arguments: argparse.Namespace, content: Content, *, expect: int | None, base: int | None) -> int:

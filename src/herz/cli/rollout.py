@@ -153,8 +153,8 @@ def run_watch(arguments: argparse.Namespace) -> int:
     """Print each step; 0 when it was promoted, 1 when it was rolled back."""
     try:
         rollout = asyncio.run(_watch(arguments))
-    except KeyboardInterrupt:  # how one ends a watch: the rollout goes on
-        print(file=sys.stderr)
+    except KeyboardInterrupt:  # how one ends a watch
+        print("\nthe rollout goes on; `herz rollout abort` takes it back", file=sys.stderr)
         return 0
     if not arguments.json:
         print(outcome_text(rollout, datetime.now(UTC)))

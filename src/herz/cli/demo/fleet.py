@@ -104,7 +104,7 @@ async def _perform(screen: Screen, tally: FleetTally, pause_s: float) -> None:
         await crew.during(_tell(FleetStory(shop, screen, tally, free_port=free_port, pause_s=pause_s), screen, tally))
         load.dismiss()  # it finishes what is under way, and counts once more
         await counting
-        tally.mixed = await _mixed(services)
+        tally.mixed = max(tally.mixed, await _mixed(services))
 
 
 async def _first_release(shop: Namespace, port: int) -> None:
