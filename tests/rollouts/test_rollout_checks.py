@@ -215,6 +215,7 @@ async def test_a_label_that_no_instance_has_is_inconclusive(place, outbound):
         ("health", {}, "url"),
         ("health", {"url": "http://example.com"}, "is not encrypted"),
         ("health", {"url": "https://a", "attempts": 0}, "attempts"),
+        ("health", {"url": "https://user:word@a/"}, "credentials"),
         ("prometheus", {"server": "https://p", "canary": "up"}, "compares with nothing"),
         ("prometheus", {"server": "https://p", "canary": "up", "most": 1, "step_s": 0}, "step_s"),
         ("prometheus", {"server": "https://p", "canary": "up", "most": 1, "mots": 1}, "mots"),

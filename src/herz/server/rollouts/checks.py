@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -81,18 +81,24 @@ def _health(check: Check) -> Health:
     health = msgspec.convert(check.options, Health)
     if not 1 <= health.attempts <= 10 or not 0 <= health.pause_s <= 60 or not 0 < health.limit_s <= 60:
         raise _wrong(check, "1 to 10 attempts are made, at most 60 s long and apart")
-    permitted(_PLACEHOLDER.sub("x", health.url) if "://{" not in health.url else "https://x", f"check {check.name!r}")
+    _address(_PLACEHOLDER.sub("x", health.url) if "://{" not in health.url else "https://x", check)
     return health
 
 
 def _metric(check: Check) -> Metric:
     metric = msgspec.convert(check.options, Metric)
-    permitted(metric.server, f"check {check.name!r}")
+    _address(metric.server, check)
     if metric.baseline is None and metric.least is None and metric.most is None:
         raise _wrong(check, "it compares with nothing: give a baseline, or the least or most that the mean may be")
     if not metric.step_s > 0 or not 0 < metric.alpha < 1 or metric.sample_min < 1:
         raise _wrong(check, "step_s and sample_min are positive, alpha lies between 0 and 1")
     return metric
+
+
+def _address(url: str, check: Check) -> None:
+    permitted(url, f"check {check.name!r}")
+    if urlsplit(url).username is not None:
+        raise _wrong(check, "its address holds credentials, which everybody could read who may read the rollout")
 
 
 def _wrong(check: Check, why: str) -> UsageError:

@@ -107,7 +107,8 @@ class Deployer:
         if name not in self._hooks:
             have = ", ".join(map(repr, self._hooks)) or "none"
             raise UsageError(
-                f"no deployer is called {name!r}, there is {have}", remedy="start the server with --deployers FILE"
+                f"no deployer is called {name!r}, there is {have}",
+                remedy="whoever runs the server defines them in the file that HERZ_DEPLOYERS names",
             )
         return name
 
