@@ -61,19 +61,17 @@ def _value(key: str, text: str) -> Any:
     if value is None:
         raise UsageError(f"{key} has no value", remedy=f"--unset {key} deletes it; '\"null\"' is text")
     if not _carried(value):
-        raise UsageError(f"{key}: {text} is no number that JSON carries exactly", remedy="herz draft edit writes it")
+        raise UsageError(f"{key}: {text} is no number that JSON carries", remedy="herz draft edit writes it")
     return value
 
 
 def _carried(value: Any) -> bool:
-    """Whether the value arrives as it is: what is infinite or longer than 64 bits does not."""
+    """Whether the value arrives as it is: JSON has no infinity."""
     if isinstance(value, dict):
         return all(map(_carried, value.values()))
     if isinstance(value, list):
         return all(map(_carried, value))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not isinstance(value, int) or -(2**63) <= value < 2**64
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def replaced(content: Content, layers: Sequence[LayerText]) -> Content:
