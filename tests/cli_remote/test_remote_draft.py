@@ -52,6 +52,7 @@ def test_set_changes_keys_and_leaves_comments(drafted):
     ("text", "value"),
     [
         ("20", 20),
+        (str(10**30), 10**30),
         ("true", True),
         ("3s", "3s"),
         ('"20"', "20"),
@@ -77,8 +78,7 @@ def test_values_are_read_as_yaml_reads_them(text, value):
         (["a"], []),
         (["a=.inf"], []),
         (["a=[1, .nan]"], []),
-    ]
-    + [([f"a={10**30}"], [])],
+    ],
 )
 def test_a_change_that_says_two_things_or_nothing_is_refused(changes, unset):
     with pytest.raises(UsageError):
