@@ -196,7 +196,8 @@ class Alerts:
         except DocumentMalformed as error:
             _log.error("herz: an alert cannot be read: %s", error)
         else:
-            _log.warning("herz: %s. %s", alert.title, alert.text)
+            level = logging.INFO if alert.kind == "promoted" else logging.WARNING
+            _log.log(level, "herz: %s. %s", alert.title, alert.text)
             await asyncio.gather(*(self._send(alert, target) for target in self._targets))
         unchanged = Compare.unchanged(entry.key, entry.mod_revision)  # written again meanwhile, it is sent again
         await self._store.txn(Txn((unchanged,), (Delete(entry.key),)))
