@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -223,3 +224,24 @@ async def test_chunk_keys_are_what_they_hold(memory, contents):
     from hashlib import sha256
 
     assert entry.key == chunk_key(sha256(entry.value).hexdigest())
+
+
+@pytest.mark.slow
+async def test_a_running_server_collects_by_itself(tmp_path):
+    from herz.server.app import create_app
+    from herz.server.opening import open_store
+    from herz.server.parts import all_parts
+    from herz.server.settings import ServerSettings
+
+    store = open_store(f"sqlite:///{tmp_path}/herz.db")
+    app = create_app(store, ServerSettings(collect_after_s=0.1), parts=all_parts())
+    plane = app.state.plane
+    async with app.lifespan():
+        await plane.contents.write(content("a: 1\n"))
+        kept = await plane.contents.write(content("a: 2\n"))
+        await refer(store, plane.contents, kept)
+        async with asyncio.timeout(20):
+            while len(await keys(store, CONTENT)) > 1:  # noqa: ASYNC110  the store tells nobody
+                await asyncio.sleep(0.05)
+        assert await keys(store, CONTENT) == [content_key(kept)]
+    await store.close()
