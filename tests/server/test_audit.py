@@ -7,11 +7,12 @@ import asyncio
 import msgspec
 import pytest
 
-from herz.errors import UsageError
+from herz.errors import SourceUnavailable, UsageError
 from herz.release.record import encode
 from herz.server.audit import ENTRIES, HEAD, Audit, AuditEntry, AuditHead, By, hash_of, parse_anchor
 from herz.server.opening import open_store
 from herz.store.base import Compare, Delete, Get, Put, Txn
+from herz.testing.memory_store import MemoryStore
 
 from .conftest import BEN
 
@@ -223,3 +224,28 @@ async def test_a_deed_may_delete(audit, store):
     await act(audit)
     await audit.commit(Txn(then=(Delete("/x"),)), BEN, "x.deleted", "/x")
     assert await store.get("/x") is None
+
+
+async def test_those_who_wait_behind_a_store_that_is_gone_do_not_wait_one_after_the_other(memory, clock):
+    asked = 0
+
+    class Slow(MemoryStore):
+        async def get(self, key, *, revision=None):
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0)
+            raise SourceUnavailable("gone")
+
+    audit = Audit(Slow(memory.place), clock)
+    answers = await asyncio.gather(*(act(audit, f"/x{n}") for n in range(10)), return_exceptions=True)
+    assert all(isinstance(answer, SourceUnavailable) for answer in answers)
+    assert asked == 1
+
+
+async def test_a_store_that_came_back_is_asked_again(memory, clock):
+    audit = Audit(memory, clock)
+    memory.place.down = True
+    with pytest.raises(SourceUnavailable):
+        await act(audit)
+    memory.place.down = False
+    assert (await act(audit)).succeeded

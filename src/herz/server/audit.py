@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import field
 
-from herz.errors import Conflict, DocumentMalformed, UsageError
+from herz.errors import Conflict, DocumentMalformed, SourceUnavailable, UsageError
 from herz.model.key import split
 from herz.model.secret import MASK, SecretKeys
 from herz.release.record import Record, decode, encode
@@ -86,6 +86,7 @@ class Audit:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._turn = asyncio.Lock()
+        self._failures = 0
 
     async def commit(
         self,
@@ -104,26 +105,40 @@ class Audit:
         then, without an entry. Who else appends at the same time is waited for. `Conflict` when that never ends.
         Secret keys of `details` are masked. Two operations and one compare are needed besides those of `txn`.
         """
+
+        def entered(head: Entry | None) -> AuditEntry:
+            return self._entry(head, by, action, target, message, details, forced)
+
+        failures = self._failures
         async with self._turn:  # of this process; other servers are met by the compare on the head
-            head = await self._store.get(HEAD)
-            for attempt in range(_ATTEMPTS):
-                entry = self._entry(head, by, action, target, message, details, forced)
-                revision = 0 if head is None else head.mod_revision
-                result = await self._store.txn(
-                    Txn(
-                        (*txn.compares, Compare.unchanged(HEAD, revision)),
-                        (*txn.then, *_appended(entry)),
-                        (*txn.otherwise, Get(HEAD)),
-                    )
+            if self._failures != failures:  # while we waited: do not wait for the same, one after the other
+                raise SourceUnavailable("the store does not answer", where=HEAD, remedy="try again")
+            try:
+                return await self._commit(txn, entered)
+            except SourceUnavailable:
+                self._failures += 1
+                raise
+
+    async def _commit(self, txn: Txn, entered: Callable[[Entry | None], AuditEntry]) -> TxnResult:
+        head = await self._store.get(HEAD)
+        for attempt in range(_ATTEMPTS):
+            entry = entered(head)
+            revision = 0 if head is None else head.mod_revision
+            result = await self._store.txn(
+                Txn(
+                    (*txn.compares, Compare.unchanged(HEAD, revision)),
+                    (*txn.then, *_appended(entry)),
+                    (*txn.otherwise, Get(HEAD)),
                 )
-                if result.succeeded:
-                    return TxnResult(True, result.revision, result.results[: len(txn.then)])
-                found = result.results[-1]
-                head = found[0] if found else None
-                if (0 if head is None else head.mod_revision) == revision:
-                    return TxnResult(False, result.revision, result.results[: len(txn.otherwise)])
-                if attempt > 2:  # others are at it as well: let them, so that not all meet again
-                    await asyncio.sleep(random.uniform(0, 0.01 * min(attempt, 10)))  # noqa: S311  no secret
+            )
+            if result.succeeded:
+                return TxnResult(True, result.revision, result.results[: len(txn.then)])
+            found = result.results[-1]
+            head = found[0] if found else None
+            if (0 if head is None else head.mod_revision) == revision:
+                return TxnResult(False, result.revision, result.results[: len(txn.otherwise)])
+            if attempt > 2:  # others are at it as well: let them, so that not all meet again
+                await asyncio.sleep(random.uniform(0, 0.01 * min(attempt, 10)))  # noqa: S311  no secret
         raise Conflict("others append to the audit log all the time", key=HEAD, remedy="try again")
 
     async def head(self) -> AuditHead:
