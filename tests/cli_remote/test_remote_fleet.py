@@ -169,3 +169,17 @@ def test_a_watched_rollout_goes_on_when_the_control_plane_is_killed_and_comes_ba
             out, err = watch.communicate(timeout=40)
             assert (watch.returncode, "PROMOTED" in out) == (0, True), out + err
     capsys.readouterr()
+
+
+def test_a_check_that_fails_takes_it_back_and_stays_as_evidence(released, fleet, tmp_path):
+    second(released)
+    (tmp_path / "checks.yml").write_text(
+        "checks:\n  - name: health\n    kind: health\n"
+        "    options: {url: 'http://127.0.0.1:1/{instance}', attempts: 1}\n"
+    )
+    ran = released("rollout", "start", "2", "--batches", "50%,100%", "--checks", "checks.yml", "--watch")
+    assert ran.status == 1
+    assert "because check health failed" in ran.out
+    (batch,) = released("rollout", "status", "--json").json["batches"]
+    assert [(check["name"], check["outcome"]) for check in batch["checks"]] == [("health", "FAIL")]
+    assert "health FAIL" in released("rollout", "status").out

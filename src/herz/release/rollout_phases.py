@@ -161,6 +161,8 @@ def baking(rollout: Rollout, seen: Seen) -> Decision:
     results = {result.name: result for result in seen.checks if result.step == rollout.step}
     failed = [result for result in results.values() if result.outcome is Outcome.FAIL]
     if failed:
+        batch, _ = _batch(rollout, seen)
+        rollout = replace(rollout, batches=_with(rollout, replace(batch, checks=tuple(results.values()))))  # evidence
         return rollback(rollout, seen, f"check {failed[0].name} failed: {failed[0].detail or 'it does not say why'}")
     if rollout.hurried >= rollout.batch:
         return _next(rollout, seen, tuple(results.values()))
