@@ -15,6 +15,7 @@ from herz.client import Instance, Namespace
 from herz.release.atomicity import Verdict
 from herz.release.plan import Plan, PlanKind
 from herz.release.rollout import Batch, Phase, Rollout
+from herz.release.statistics import Outcome
 
 BANK_S: Final = 0.025
 """How long the bank takes for a payment."""
@@ -104,8 +105,6 @@ class FleetStory:
     def __init__(self, pay: Namespace, screen: Screen, tally: FleetTally, *, free_port: int, pause_s: float) -> None:
         self._shop, self._screen, self._tally, self._pause_s = pay, screen, tally, pause_s
         self._acts = acts(free_port)
-        self._turned: datetime | None = None
-        """When the rollout in work was turned back, as soon as a probe had failed."""
 
     async def play(self) -> None:
         """All acts, one after the other; `FleetTally.ok` is False when anything was not as expected."""
@@ -152,13 +151,10 @@ class FleetStory:
     async def _followed(self, rollout: Rollout) -> Rollout:
         """The rollout at its end, each step told as it happens. `TimeoutError` when it does not come to one."""
         told = 0
-        self._turned = None
         async with asyncio.timeout(ROLLOUT_S):
             while not rollout.over:
                 async for now in self._shop.rollout_events(rollout.id):
                     rollout = now
-                    if rollout.phase is Phase.ROLLING_BACK and self._turned is None:
-                        self._turned = rollout.since
                     proved = [batch for batch in rollout.batches if batch.verdict is not None]
                     for batch in proved[told:]:
                         self._tell(batch, batch.verdict)
@@ -187,11 +183,12 @@ class FleetStory:
             )
             return
         reports = await self._settled(live)
-        came = [one.time for one in reports if self._turned is not None and one.time >= self._turned]
-        if self._turned is None or not came:
+        probe = failing_probe(rollout)
+        came = [one.time for one in reports if probe is not None and one.time >= probe]
+        if probe is None or not came:
             self._check(False, "", f"no instance has come back: {rollout.reason}")
             return
-        self._tally.rollback_s = (max(came) - self._turned).total_seconds()
+        self._tally.rollback_s = (max(came) - probe).total_seconds()
         self._check(
             True,
             f"{len(came)} back on release {live} {self._tally.rollback_s:.2f} s after the failing probe;"
@@ -227,3 +224,14 @@ class FleetStory:
             self._screen.fact(False, otherwise)
         elif not quiet:
             self._screen.fact(True, said)
+
+
+def failing_probe(rollout: Rollout) -> datetime | None:
+    """When the first check that failed was begun, as the rollout's evidence has it."""
+    failing = [
+        check.time
+        for batch in rollout.batches
+        for check in batch.checks
+        if check.outcome is Outcome.FAIL and check.time is not None
+    ]
+    return min(failing, default=None)
