@@ -91,3 +91,14 @@ def test_commands_ask_a_server_where_one_is_named(serve, capsys, monkeypatch):
     assert main(["audit", "verify", "--json", *where]) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (last["ok"], last["entries"], last["broken_at"]) == (True, 3, None)
+    anchor = f"{last['entries']}:{last['head']}"
+    assert main(["token", "create", "later", "--grant", "pay:read", *where]) == 0
+    assert main(["audit", "verify", "--anchor", anchor, *where]) == 0
+    assert main(["audit", "verify", "--anchor", f"3:{'0' * 64}", *where]) == 1
+
+
+@pytest.mark.slow
+def test_a_log_without_entries_is_whole(serve, capsys):
+    assert main(["audit", "verify", "--json", "--server", serve().url]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["ok"], last["entries"], last["broken_at"]) == (True, 0, None)

@@ -12,7 +12,6 @@ from herz.cli.arguments import command, group, positive
 from herz.cli.output import in_line, paint, print_json
 from herz.cli.place import opened, place_parents, store_of
 from herz.cli.remote import plane_of
-from herz.errors import UsageError
 
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
@@ -82,12 +81,10 @@ def run_verify(arguments: argparse.Namespace) -> int:
     async def verified() -> dict[str, Any]:
         if url is None:
             async with plane_of(arguments) as plane:
-                if arguments.anchor is not None:
-                    raise UsageError("--anchor is compared in the store itself", remedy="name it: --store URL")
-                found: dict[str, Any] = msgspec.to_builtins(await plane.verify_audit())
+                found: dict[str, Any] = msgspec.structs.asdict(await plane.verify_audit(anchor=arguments.anchor))
                 return found
         async with opened(url) as store:
-            return dict(msgspec.to_builtins(await _audit(store).verify(_anchor(arguments.anchor))))
+            return msgspec.structs.asdict(await _audit(store).verify(_anchor(arguments.anchor)))
 
     found = asyncio.run(verified())
     if arguments.json:

@@ -107,9 +107,13 @@ class ControlPlane:
         query = {"after": after, "limit": limit}
         return await self._exchange.ask("GET", "/audit", tuple[dict[str, Any], ...], query=query)
 
-    async def verify_audit(self) -> AuditState:
-        """Whether the audit log is whole: every entry continues the one before by its hash."""
-        return await self._exchange.ask("GET", "/audit/verify", AuditState)
+    async def verify_audit(self, *, anchor: str | None = None) -> AuditState:
+        """Whether the audit log is whole: every entry continues the one before by its hash.
+
+        `anchor` is `N:HASH` of an entry that was noted elsewhere: a log that was written anew does not have it.
+        """
+        query = None if anchor is None else {"anchor": anchor}
+        return await self._exchange.ask("GET", "/audit/verify", AuditState, query=query)
 
     async def tokens(self) -> tuple[Facts, ...]:
         """The tokens that there are, without what they are."""

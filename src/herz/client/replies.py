@@ -104,8 +104,13 @@ class RolloutEvent(Record, frozen=True, kw_only=True):
 
 
 class AuditState(Record, frozen=True, kw_only=True):
-    """Whether the audit log is whole: `broken_at` is the first entry that does not continue the one before."""
+    """Whether the audit log is whole: `broken_at` is the first entry that does not continue the one before.
+
+    `why` says how it does not; `head` is the hash of the last entry, to be kept elsewhere as an anchor.
+    """
 
     ok: bool
     entries: int = 0
     broken_at: int | None = None
+    why: str | None = None
+    head: str | None = None
