@@ -299,8 +299,7 @@ class Namespace:
 
     async def rollouts(self) -> tuple[Rollout, ...]:
         """All rollouts, the newest first."""
-        found = await self._exchange.ask("GET", f"{self._place}/rollouts", tuple[Rollout, ...])
-        return tuple(sorted(found, key=lambda one: _order(one.id), reverse=True))
+        return await self._exchange.ask("GET", f"{self._place}/rollouts", tuple[Rollout, ...])
 
     async def rollout(self, rollout: str) -> Rollout:
         """One rollout: its phase, batch, members and evidence."""
@@ -350,9 +349,3 @@ class Namespace:
 def _given(**members: Any) -> dict[str, Any]:
     """The members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _order(rollout: str) -> tuple[int, str]:
-    """`r9` before `r10`."""
-    digits = rollout.lstrip("r")
-    return int(digits) if digits.isdecimal() else 0, rollout
