@@ -125,6 +125,7 @@ class HttpClient:
         session, self._session = self._session, None
         if session is not None and self._owner == (os.getpid(), asyncio.get_running_loop()):
             await session.close()
+            await asyncio.sleep(0)  # transports tell of their end in the loop's next step, which may be its last
 
 
 def error_of(status: int, problem: Mapping[str, Any], where: str) -> HerzError:
