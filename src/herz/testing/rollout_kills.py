@@ -40,6 +40,9 @@ T = TypeVar("T")
 APP, NAMESPACE = "pay", "default"
 STUCK_S: Final = 30.0
 """A rollout that is not over after so long is stuck."""
+ASTRAY_S: Final = 5.0
+"""After so long an instance that does not run what the channel says went astray: one that was told to flip just before
+a rollback flips there and back."""
 TAKEOVER_S: Final = 0.5
 WRITES: Final = 14
 """About how many writes a rollout of two batches makes: a kill comes after one of them."""
@@ -177,7 +180,11 @@ class _Trial:
         wanted = over.release if over.phase is Phase.PROMOTED else over.stable
         for follower in self._followers:
             follower.faults = Faults()
-        astray = [one.instance for one in self._followers if one.running != wanted]
+        deadline_s = asyncio.get_running_loop().time() + ASTRAY_S
+        while astray := [one.instance for one in self._followers if one.running != wanted]:
+            if asyncio.get_running_loop().time() > deadline_s:
+                break
+            await asyncio.sleep(0.01)
         self.told.astray += len(astray)
         if astray:
             self.told.notes.append(f"{over.id} ({over.phase}): {', '.join(astray)} went astray")
