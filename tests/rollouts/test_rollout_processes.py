@@ -197,7 +197,7 @@ async def test_instances_go_on_with_the_rollout_when_the_server_that_drives_is_k
             async for found in site.pay.rollout_events(rollout.id):
                 if found.phase is Phase.BAKING:
                     break
-        holder = await store.get("/herz/work/rollouts")
+        holder = await store.get("/herz/duties/rollouts")
         assert holder is not None
         pid = json.loads(holder.value)["pid"]
         killed, left = (0, 1) if servers[0][1].pid == pid else (1, 0)

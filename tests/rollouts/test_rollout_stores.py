@@ -77,12 +77,12 @@ async def test_a_driver_that_lost_its_lease_writes_nothing(stores, running, plan
         instance.faults.slow_s = 0.5
         rollout = await world.start(release, plan=plan(100.0))
         await world.until(rollout, Phase.PREPARING)
-        await stores[1].delete("/herz/work/rollouts")  # as if it had expired, and somebody else's came
-        await stores[1].put("/herz/work/rollouts", b"somebody else")
+        await stores[1].delete("/herz/duties/rollouts")  # as if it had expired, and somebody else's came
+        await stores[1].put("/herz/duties/rollouts", b"somebody else")
         reports = world.hub.namespace("pay", "default").reports
         await eventually(lambda: reports["a"].value.rehearsed)  # what it would go on with
         await asyncio.sleep(0.2)
         assert (await world.found(rollout)).phase is Phase.PREPARING
         assert instance.ran == [1]
-        await stores[1].delete("/herz/work/rollouts")
+        await stores[1].delete("/herz/duties/rollouts")
         assert (await world.until(rollout)).phase is Phase.PROMOTED

@@ -34,7 +34,7 @@ class Part:
 
     `api` are route handlers below `/api/v1`, `routes` those below `/`. `running` are entered, in the order of the
     parts, before the first request and left after the last one. `duties` are done by the holder of the lease
-    `/herz/work/<name>`.
+    `/herz/duties/<name>`.
     """
 
     api: Sequence[ControllerRouterHandler] = ()

@@ -24,7 +24,7 @@ from herz.discovery.timed import within
 from herz.errors import HerzError, LeaseLost, NotRunning, SourceUnavailable, UsageError
 from herz.server.leases import granted, keep, steady_clock
 from herz.store.base import Changes, Compare, EventType, Get, Put, Store, Txn, TxnResult
-from herz.store.plane import WORK, checked_name
+from herz.store.plane import DUTIES, checked_name
 from herz.watch.backoff import EXPONENTIAL
 
 _log = logging.getLogger("herz")
@@ -87,7 +87,9 @@ async def holding(
     next one begins at once. Waiting outlasts a store that does not answer; `NotRunning` when ours was closed.
     """
     clock = steady_clock() if clock is None else clock
-    held = await _campaign(store, WORK + "/".join(checked_name(part, "work") for part in name.split("/")), ttl_s, clock)
+    held = await _campaign(
+        store, DUTIES + "/".join(checked_name(part, "work") for part in name.split("/")), ttl_s, clock
+    )
     loop, now = asyncio.get_running_loop(), clock
     keeper: asyncio.Task[None] | None = None
     failure: BaseException | None = None

@@ -6,7 +6,7 @@
 * `/herz/apps/<app>/<namespace>/…`: draft, schema, counter and releases; `/herz/rollouts/…`.
 * `/herz/content/<digest>`, `/herz/chunks/<digest>`, `/herz/graphs/<digest>`: addressed by what they hold.
 * `/herz/alerts/…`: what people are still to be told.
-* `/herz/audit/…`, `/herz/tokens/…`, `/herz/work/…`: who did what, who may, and who does what must happen once.
+* `/herz/audit/…`, `/herz/tokens/…`, `/herz/duties/…`: who did what, who may, and who does what must happen once.
 
 Instances' rights can be given by prefix: they read `live`, `content` and `chunks`, and write `fleet`, `answers` and
 `graphs`. Names are checked before they come in here, so that none can lead elsewhere.
@@ -31,7 +31,7 @@ ROLLOUTS: Final = ROOT + "rollouts/"
 ALERTS: Final = ROOT + "alerts/"
 AUDIT: Final = ROOT + "audit/"
 TOKENS: Final = ROOT + "tokens/"
-WORK: Final = ROOT + "work/"
+DUTIES: Final = ROOT + "duties/"
 
 DEFAULT_NAMESPACE: Final = "default"
 

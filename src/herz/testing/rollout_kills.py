@@ -235,7 +235,7 @@ class _Trial:
         """SIGKILL for whoever drives; it starts anew in the background. False when nobody does."""
         if self._restarting is not None and not self._restarting.done():
             return False  # the other one has just taken over: let it live
-        holder = await self._store.get("/herz/work/rollouts")
+        holder = await self._store.get("/herz/duties/rollouts")
         pid = None if holder is None else msgspec.json.decode(holder.value).get("pid")
         for server in self._servers:
             if pid is not None and server.process.pid == pid:

@@ -24,7 +24,7 @@ from herz.store.plane import ROLLOUTS
 
 _log = logging.getLogger("herz")
 
-WORK: Final = "rollouts"
+DUTY: Final = "rollouts"
 """The lease that its holder drives under."""
 PAGE: Final = 200
 RETRY_MOST_S: Final = 2.0

@@ -20,7 +20,7 @@ from herz.server.rollouts.alerts import target
 from herz.server.rollouts.book import Book, Wish
 from herz.server.rollouts.checks import Checks, options_of
 from herz.server.rollouts.deployer import Deployer, Hook, hooks_of
-from herz.server.rollouts.driver import WORK, Driver
+from herz.server.rollouts.driver import DUTY, Driver
 from herz.server.rollouts.gates import Gates
 from herz.server.rollouts.outbound import Outbound
 from herz.server.rollouts.proofs import Proofs
@@ -102,7 +102,7 @@ class Rollouts:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Drive rollouts whenever the lease is ours, while this lasts."""
-        work = held_forever(self._store, WORK, self.driver.work, ttl_s=self._settings.ttl_s)
+        work = held_forever(self._store, DUTY, self.driver.work, ttl_s=self._settings.ttl_s)
         task = asyncio.create_task(work, name="herz-rollouts")
         try:
             yield
