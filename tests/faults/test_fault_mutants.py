@@ -110,7 +110,8 @@ MUTANTS = [
         "resume-at-now",
         "sources/store.py",
         "async with self.store.watch(self.prefix, after, previous=self._previous) as changes:",
-        "async with self.store.watch(self.prefix, (await self.store.status()).revision, previous=self._previous) as changes:",
+        "async with self.store.watch("
+        "self.prefix, (await self.store.status()).revision, previous=self._previous) as changes:",
         CUT,
     ),
     Mutant(
