@@ -237,7 +237,5 @@ def os_error(error: OSError, path: Path) -> HerzError:
             f"the store may not be opened: {error.strerror}", where=str(path), remedy="grant access to it"
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(
-            "the disk is full; nothing was written", where=str(path), remedy="make room, then write again"
-        )
+        return StoreFull("the disk is full; nothing was written", where=str(path), remedy="make room, then write again")
     return SourceUnavailable(f"the store cannot be opened: {error.strerror}", where=where)
