@@ -274,6 +274,22 @@ async def test_a_file_removed_while_open_is_an_error_and_not_written_into_the_vo
     assert not path.exists(), "it is not made anew behind the operator's back"
 
 
+async def test_a_backup_copied_over_the_open_file_is_an_error_and_not_unseen(
+    path: Path, store: SqliteStore, tmp_path: Path
+) -> None:
+    backup = shutil.copy(path, tmp_path / "backup.db")
+    await store.put("/config/pay/key000", b"new")
+    async with store.watch("/", revision := (await store.status()).revision) as changes:
+        await until_progress(changes, revision)
+        for suffix in ("-wal", "-shm"):
+            os.unlink(f"{path}{suffix}")
+        shutil.copyfile(backup, path)
+        with pytest.raises(SourceUnavailable, match="restore the backup again"):
+            await until_progress(changes, revision + 1)
+    with pytest.raises(SourceUnavailable, match="log was removed"):
+        await store.get("/config/pay/key000")
+
+
 async def test_a_watch_notices_that_the_file_was_replaced(path: Path, store: SqliteStore, tmp_path: Path) -> None:
     other = SqliteStore(tmp_path / "other.db")
     for number in range(50):

@@ -46,6 +46,7 @@ class Lane:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._file: FileId | None = None
+        self._log: FileId | None = None
         self._executor: DaemonThreads | None = None
         self._closed = False
         self.connections = 0
@@ -96,6 +97,7 @@ class Lane:
         if self._db is not None:
             # What is written into a file that has lost its name is gone when the last process closes it.
             if self._named() == self._file:
+                self._check_log()
                 return self._db
             self._disconnect()
         known = self._file is not None
@@ -106,13 +108,22 @@ class Lane:
                 remedy="restore it from a backup; it is not made anew by itself",
             )
         self._db = connect(self.path, create=self._create and not known)
-        self._file = self._named()
+        self._file, self._log = self._named(), self._named("-wal")
         self.connections += 1
         return self._db
 
-    def _named(self) -> FileId | None:
+    def _check_log(self) -> None:
+        """A backup that was copied over the open file: what we would read and write is in a log without a name."""
+        if self._log is not None and self._named("-wal") != self._log:
+            raise SourceUnavailable(
+                "the store's log was removed while it was open, as by a backup that was copied over it",
+                where=f"{self.path}-wal",
+                remedy="end every program that has the store open, restore the backup again, and start them",
+            )
+
+    def _named(self, suffix: str = "") -> FileId | None:
         try:
-            found = os.stat(self.path)
+            found = os.stat(f"{self.path}{suffix}")
         except OSError:
             return None
         return found.st_dev, found.st_ino
