@@ -34,6 +34,7 @@ NAMES: Final = (
     "rollout_kills",
     "scale",
     "delivery",
+    "fleet",
 )
 QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "reading": {"repeats": 60},
@@ -51,6 +52,7 @@ QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "rollback": {"instances": 200, "rollouts": 3},
     "rollout_kills": {"kills": 10},
     "scale": {"batches": 20, "watchers": 20, "rounds": 5, "instances": 50_000},
+    "fleet": {"instances": 5},
     "delivery": {"instances": 200, "releases": 5, "verifications": 10, "streams": 2_000},
 }
 """What each one is called with to be done soon: a look, not a measurement."""

@@ -196,17 +196,34 @@ async def test_too_many_questions_are_refused(sqlite, serving, eventually):
 
 
 async def test_what_a_dead_asker_left_is_swept(open_store, serving, eventually):
-    store = open_store()
+    store, place = open_store(), ("pay", "default")
+    dead, lives = Ask(nonce="dead"), Ask(nonce="lives")
     async with serving(store) as server:
-        over = datetime.now(UTC) - timedelta(seconds=90)
-        soon = datetime.now(UTC) + timedelta(seconds=60)
-        await store.put(ASKS, encode(Asks(open=(Ask(nonce="dead", until=over), Ask(nonce="lives", until=soon)))))
+        await store.put(ASKS, encode(Asks(open=(dead,))))
         answer = Answer(nonce="dead", instance="i1", report=report("i1"))
-        await store.put(answer_key("pay", "default", "dead", "i1"), encode(answer))
-        await eventually(lambda: len(server.hub.namespace("pay", "default").asks.open) == 2)
-        await server.plane.of(Asking).sweep()
+        await store.put(answer_key(*place, "dead", "i1"), encode(answer))
+        await eventually(lambda: (server.hub.stood_s(place, "dead") or 0.0) > 0.5)
+        await store.put(ASKS, encode(Asks(open=(dead, lives))))
+        await eventually(lambda: server.hub.stood_s(place, "lives") is not None)
+        await server.plane.of(Asking).sweep(0.5)
         await eventually(lambda: [a.nonce for a in server.hub.namespace("pay", "default").asks.open] == ["lives"])
         assert (await store.range(answers_prefix("pay", "default", "dead"))).entries == ()
+
+
+@pytest.mark.parametrize("ahead_s", [-3600.0, 3600.0])
+async def test_an_answer_is_taken_by_a_server_whose_clock_is_an_hour_off(
+    ahead_s, open_store, serving, follow, eventually
+):
+    async with serving(open_store()) as first, serving(open_store()) as second:
+        second.clock.ahead_s = ahead_s
+        client = follow(second, "i1")
+        await eventually(lambda: client.of("state"))
+        task = answering(client)
+        asked = asyncio.create_task(first.plane.of(Asking).ask("pay", "default", Ask(nonce=""), ("i1",), 5.0))
+        await eventually(lambda: client.of("ask"))
+        await second.plane.of(Asking).sweep()
+        assert set(await asked) == {"i1"}
+        task.cancel()
 
 
 async def test_the_api_asks(sqlite, serving, follow, eventually, http):

@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "delivery": {"instances": 4, "releases": 2, "verifications": 2, "streams": 20, "settle_s": 0.5},
     "rollback": {"instances": 4, "rollouts": 1},
     "rollout_kills": {"kills": 1},
+    "fleet": {"instances": 3},
     "scale": {"batches": 2, "watchers": 3, "rounds": 1, "instances": 2_000},
 }
 NEEDS = {"reading": "dynaconf", "loading": "dynaconf", "changing": "dynamic_config", "stalls": "dynaconf"}

@@ -36,8 +36,8 @@ ASKS_BYTES: Final = 400_000
 """What they may hold together."""
 WINDOW_S: Final = 60.0
 """Seconds that an asker may wait at most."""
-OVER_S: Final = 60.0
-"""Seconds after its end until a question is swept: whoever asked takes it away, unless they died. Clocks differ."""
+OVER_S: Final = WINDOW_S + 60.0
+"""Seconds until a question that stands is swept: whoever asked takes it away, unless they died."""
 LONE_S: Final = 10.0
 """Seconds until answers to a question that does not stand are swept."""
 SWEEP_S: Final = 5.0
@@ -140,13 +140,15 @@ class Asking:
 
     # --- what others left behind ------------------------------------------------------------------
 
-    async def sweep(self) -> int:
-        """Take away questions that nobody waits for any more, and answers to none; how many there were."""
+    async def sweep(self, over_s: float = OVER_S) -> int:
+        """Take away questions that nobody waits for any more, and answers to none; how many there were.
+
+        That nobody waits is told from how long a question stands here: its own end is by the clock of who asked.
+        """
         over: dict[Name, set[str]] = {}
-        now = self._clock.now()
         for name, namespace in self._hub.namespaces.items():
             for ask in namespace.asks.open:
-                if ask.until is not None and ask.until + timedelta(seconds=OVER_S) < now:
+                if (self._hub.stood_s(name, ask.nonce) or 0.0) > over_s:
                     over.setdefault(name, set()).add(ask.nonce)
         for name, nonce in self._hub.lone_answers(LONE_S):
             over.setdefault(name, set()).add(nonce)

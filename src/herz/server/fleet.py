@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
 from herz.errors import UsageError
 from herz.release.record import encode
-from herz.release.report import Answer, Ask, Graph, Report
+from herz.release.report import Answer, Graph, Report
 from herz.server.access import Caller, require
 from herz.server.asks import OVER_S
 from herz.server.batches import Batches
@@ -99,7 +98,7 @@ class Fleet:
         self._check(name, instance, session, answer.report)
         if (answer.nonce, answer.instance) != (nonce, instance):
             raise self._misfit("the answer names another question or instance than its address")
-        if self._open(name, nonce) is None:
+        if not self._open(name, nonce):
             raise self._refuse(
                 "no-such-question", Problem(410, "no-such-question", "this question is not open", remedy="drop it")
             )
@@ -140,12 +139,9 @@ class Fleet:
         self._counts.refused[reason] += 1
         return problem
 
-    def _open(self, name: Name, nonce: str) -> Ask | None:
-        late = self._clock.now() - timedelta(seconds=OVER_S)
-        for ask in self._hub.namespace(*name).asks.open:
-            if ask.nonce == nonce and (ask.until is None or ask.until > late):
-                return ask
-        return None
+    def _open(self, name: Name, nonce: str) -> bool:
+        stood_s = self._hub.stood_s(name, nonce)
+        return stood_s is not None and stood_s <= OVER_S
 
     # --- who comes and goes -----------------------------------------------------------------------
 
@@ -190,7 +186,7 @@ class Fleet:
         if not key.startswith(ANSWERS):
             return key in self._reports and key not in self._silent
         app, namespace, nonce, _ = key.removeprefix(ANSWERS).split("/")
-        return self._open((app, namespace), nonce) is not None
+        return self._open((app, namespace), nonce)
 
 
 def digest_of(graph: Graph) -> str:

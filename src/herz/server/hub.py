@@ -44,7 +44,18 @@ class Report(NamedTuple):
 class Namespace:
     """What one namespace is told and says of itself. Changed by the hub alone."""
 
-    __slots__ = ("app", "asks", "asks_revision", "channel", "channel_revision", "mailboxes", "moved", "name", "reports")
+    __slots__ = (
+        "app",
+        "asked",
+        "asks",
+        "asks_revision",
+        "channel",
+        "channel_revision",
+        "mailboxes",
+        "moved",
+        "name",
+        "reports",
+    )
 
     def __init__(self, app: str, name: str) -> None:
         self.app, self.name = app, name
@@ -52,6 +63,8 @@ class Namespace:
         self.channel_revision: Revision = 0
         self.asks = Asks()
         self.asks_revision: Revision = 0
+        self.asked: dict[str, float] = {}
+        """Since when each question stands, by the clock of this hub: those of two servers may be hours apart."""
         self.mailboxes: dict[str, Mailbox] = {}
         self.moved: Revision = 0
         """The last revision at which a mailbox was written or deleted."""
@@ -130,6 +143,13 @@ class Hub:
     def delivery(self) -> Freshness:
         """How current that is which is delivered: channels, mailboxes and questions."""
         return self._live.freshness
+
+    def stood_s(self, name: Name, nonce: str) -> float | None:
+        """Seconds since this server heard of a question that stands; None when it does not stand."""
+        namespace = self.namespace(*name)
+        if all(ask.nonce != nonce for ask in namespace.asks.open):
+            return None
+        return self._clock() - namespace.asked[nonce]
 
     def lone_answers(self, age_s: float) -> list[tuple[Name, str]]:
         """Questions that do not stand, and to which answers have been stored for longer than `age_s`."""
@@ -260,6 +280,8 @@ class Hub:
             case ["all", "asks"]:
                 namespace.asks = Asks() if entry is None else decode(entry.value, Asks, where)
                 namespace.asks_revision = 0 if entry is None else entry.mod_revision
+                now, known = self._clock(), namespace.asked
+                namespace.asked = {ask.nonce: known.get(ask.nonce, now) for ask in namespace.asks.open}
                 return happened._replace(asks=True)
             case ["to", instance, "mailbox"]:
                 if entry is None:
