@@ -21,7 +21,8 @@ def run(*, instances: int = 20) -> list[Row]:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout.splitlines()[-1])
-    assert told["promoted"] and told["rolled_back"], told
+    assert told["promoted"], told
+    assert told["rolled_back"], told
     return [
         Row(
             f"pinned requests that saw two releases, {instances} services, three rollouts",
