@@ -124,3 +124,18 @@ async def test_verifications_are_measured_for_prometheus(world, two):
     assert 'herz_verify_seconds_count{app="pay",namespace="default",verified="true"} 1.0' in text
     assert 'herz_verify_seconds_count{app="pay",namespace="default",verified="false"} 1.0' in text
     assert 'herz_drift_ratio{app="pay",namespace="default"} 0.0' in text
+
+
+async def test_a_rollout_goes_on_from_a_restored_backup(world, two, plan, eventually):
+    await world.join("a", "b")
+    rollout = await world.start(two[1], plan=plan(50.0, 100.0, bake_s=1.5))
+    await world.until(rollout, Phase.BAKING)
+    place = world.store.place
+    backup = place.backup()
+    assert (await world.order(rollout, "pause")).status_code == 200
+    for number in range(20):
+        await world.store.put(f"/elsewhere/{number}", b"")
+    (drive,) = world.driver.driven
+    await eventually(lambda: drive.record.paused)
+    place.restore(backup)
+    assert (await world.until(rollout)).phase is Phase.PROMOTED

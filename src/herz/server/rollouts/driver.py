@@ -52,6 +52,8 @@ class Driver:
         self._store, self._hub, self._audit, self._clock, self._acting = store, hub, audit, clock, acting
         self._targets = tuple(targets)
         self._drives: dict[str, Drive] = {}
+        self._rewound = asyncio.Event()
+        hub.on_rewind(lambda reason: self._rewound.set())
         hub.on_change(self._happened)
         hub.on_proof(self._proved)
 
@@ -62,11 +64,13 @@ class Driver:
 
     async def work(self, held: Held) -> None:
         """Drive everything in flight and send alerts, as long as the lease is held; for `held_forever`."""
+        self._rewound.clear()
         alerts = Alerts(self._store, self._targets, _Undelivered(self._audit, held))
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_again("alerts", alerts.run))
                 tasks.create_task(_again("rollouts", lambda: self._follow(held, tasks)))
+                tasks.create_task(self._until_rewound())
         except BaseExceptionGroup as group:
             error = _first(group)
             if isinstance(error, Exception) and not isinstance(error, HerzError):
@@ -75,6 +79,11 @@ class Driver:
             raise error from group
         finally:
             self._drives = {}
+
+    async def _until_rewound(self) -> None:
+        """End the work once the store went back: what is held of it here, the right to do it as well, may never be."""
+        await self._rewound.wait()
+        raise SourceError("the store went back in time, or is another one", remedy="rollouts go on from what is there")
 
     async def _follow(self, held: Held, tasks: asyncio.TaskGroup) -> None:
         revision = None
