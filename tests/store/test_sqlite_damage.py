@@ -248,6 +248,29 @@ async def test_a_full_disk_is_an_error_and_loses_nothing(small_disk: Path) -> No
     await store.close()
 
 
+async def test_a_lease_that_ends_on_a_full_disk_takes_next_to_no_processor_time(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "herz.db", check_s=0.05, progress_s=0.05)
+    lease = await store.grant(0.1)
+    await store.put("/leased", b"1", lease=lease.id)
+
+    async def fill() -> None:
+        for number in range(1000):
+            await store.put(f"/{number}", b"x" * 5000)
+
+    with pytest.raises(StoreError, match="disk is full"):
+        await fill()
+    async with store.watch("/", revision := (await store.status()).revision) as items:
+        await until_progress(items, revision)
+        began, end = time.process_time(), time.monotonic() + 1
+        while time.monotonic() < end:
+            await asyncio.wait_for(anext(items), 1)
+        assert time.process_time() - began < 0.3
+        subprocess.run(["mount", "-o", "remount,size=3m", small_disk], check=True)
+        changes = await next_changes(items)
+        assert [event.entry.key for event in changes.events] == ["/leased"], "it ends once there is room"
+    await store.close()
+
+
 async def test_a_disk_too_full_to_make_a_store_is_an_error(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(b"x" * 1024 * 1020)
     store = SqliteStore(small_disk / "herz.db")

@@ -33,6 +33,9 @@ CHECK_S: Final = 1.0
 POLL_S: Final = 0.005
 """Interval of looking where the kernel tells of nothing. A look takes some 0.1 ms."""
 
+SWEEP_S: Final = 1.0
+"""Seconds between attempts to end leases where nothing can be written: each looks like a write, and wakes us."""
+
 _AGAIN_S: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)
 """After an event that came before its commit was visible."""
 
@@ -64,6 +67,7 @@ class Lookout:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._seen: _Sight | None = None
+        self._sweep_at = 0.0
 
     @property
     def idle(self) -> bool:
@@ -127,12 +131,14 @@ class Lookout:
             return True, None
         seen = (self._reader.connections, version, self._reader.file)
         changed, self._seen = seen != self._seen, seen
-        if expiry_s == 0:
+        if expiry_s == 0 and (left_s := self._sweep_at - self.loop.time()) > 0:
+            expiry_s = left_s
+        elif expiry_s == 0:
             try:
                 await self._sweep()
             except SourceError:
-                # We may not write here. The next writer sweeps, or the next look tries again.
-                expiry_s = None
+                # We may not write here, or the disk is full. The next writer sweeps, or we do when it is time.
+                self._sweep_at, expiry_s = self.loop.time() + SWEEP_S, SWEEP_S
             else:
                 expiry_s = 0.001  # look again at once: there may be more to come
         return changed, expiry_s
