@@ -48,6 +48,33 @@ async def test_a_server_whose_store_is_cut_off_vouches_for_nothing(etcd, serving
     await direct.close()
 
 
+async def test_a_backup_that_counts_as_far_as_before_is_not_what_was_told(serving, follow, eventually, publisher):
+    place = Place()
+    store, writer = MemoryStore(place), publisher(MemoryStore(place))
+    await writer.release("a: 1\n")
+    async with serving(store) as server:
+        client = follow(server, "i1")
+        await eventually(lambda: client.running == 1)
+        kept = client.of("state")[-1]["mark"]
+        backup = place.backup()
+        await writer.release("a: 2\n")
+        await eventually(lambda: client.running == 2)
+        mark, revision = client.of("state")[-1]["mark"], client.of("state")[-1]["revision"]
+    place.restore(backup)
+    writer.number = 1
+    for number in range(10):
+        await writer.store.put(f"/elsewhere/{number}", b"")
+    for other in ("a: other\n", None):  # before the channel is written anew, and after
+        async with serving(MemoryStore(place)) as server:
+            for shown, continues in ((mark, False), (kept, True), (f"{revision}-{'0' * 16}", False)):
+                again = follow(server, "i1", f"&after={revision}&mark={shown}")
+                await eventually(lambda client=again: client.of("state"))
+                assert again.of("hello")[0].get("continues", True) is continues
+                await again.stop()
+            if other is not None:
+                await writer.release(other)
+
+
 async def test_a_store_that_goes_back_in_time_ends_streams_and_they_begin_anew(serving, follow, eventually, publisher):
     place = Place()
     store = MemoryStore(place)

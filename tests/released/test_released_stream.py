@@ -475,6 +475,24 @@ async def test_a_store_that_went_back_or_is_another_one_is_read_again_as_a_new_e
             assert following.session.rewinds == 1
 
 
+async def test_what_was_told_last_is_shown_and_a_store_that_never_held_it_is_a_new_epoch(
+    server: Server, soon: Any
+) -> None:
+    mark = f"4-{'ab' * 8}"
+    server.stream = server.cut(hello() + frames.state(5, "stable", pointer(ONE, 1), mark))
+    async with source_of(server) as source:
+        following = Following(source)
+        async with following.running():
+            await soon(lambda: any("mark" in request.query for request in server.seen))
+            assert {request.query["mark"] for request in server.seen if "mark" in request.query} == {mark}
+            told = json.loads(hello(9)) | {"continues": False}
+            server.poll = hello(9) + full(TWO) + frames.state(9, "stable", pointer(TWO, 1))
+            server.stream = server.stay(json.dumps(told).encode() + b"\n")
+            await soon(lambda: any(isinstance(item, Reset) for item in following.items))
+            reset = next(item for item in following.items if isinstance(item, Reset))
+            assert (reset.rewound, reset.document.revision) == (True, 9)
+
+
 async def test_a_look_waits_for_what_is_going_to_be_told(server: Server) -> None:
     async with source_of(server) as source:
         document = await source.read()

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 from herz.server.access import Caller, known, requires
 from herz.server.api_instances import HANDLERS, Session
 from herz.server.asks import Asking
+from herz.server.continuity import Continuity
 from herz.server.counts import Counts
 from herz.server.delivery import Delivery
 from herz.server.fleet import Fleet
@@ -59,6 +60,7 @@ async def stream(
     wait: Annotated[
         int | None, QueryParameter(required=False, ge=0, le=WAIT_S, description="Ask, rather than stay")
     ] = None,
+    mark: Annotated[str | None, QueryParameter(required=False, description="What the last state called `mark`")] = None,
     session: Session = None,
 ) -> ASGIApp:
     """One JSON object a line: hello, then content, state and ask as they come, alive as proof, end before it closes.
@@ -66,7 +68,7 @@ async def stream(
     With `wait` the frames that there are, or the first that come within so many seconds, are the answer: a JSON array.
     """
     place(app, namespace)
-    asked = Asked.checked(instance, have or (), after, wait)
+    asked = Asked.checked(instance, have or (), after, wait, mark)
     return await plane.of(Streaming).opened((app, namespace), asked, caller, session)
 
 
@@ -83,7 +85,7 @@ def part(plane: Plane) -> Part:
     asking = plane.offer(Asking(plane.store, hub, plane.clock, counts))
     fleet.answered = asking.took
     metrics = plane.offer(Metrics(hub, delivery, fleet, counts))
-    plane.offer(Streaming(hub, delivery, proving))
+    plane.offer(Streaming(hub, delivery, proving, Continuity(plane.store, hub)))
     plane.offer(Impacts(plane.store, hub, plane.contents, plane.desk.readings, asking))
 
     @asynccontextmanager

@@ -26,24 +26,28 @@ def _frame(members: Mapping[str, Any]) -> bytes:
     return _encode(members) + b"\n"
 
 
-def hello(*, identity: str, revision: Revision, server: str, proof_s: float, stream: str) -> bytes:
-    """The first frame. `stream` is sent back as `X-Herz-Stream` with whatever the client says of itself."""
-    return _frame(
-        {
-            "type": "hello",
-            "identity": identity,
-            "revision": revision,
-            "server": server,
-            "proof_s": proof_s,
-            "stream": stream,
-        }
-    )
+def hello(
+    *, identity: str, revision: Revision, server: str, proof_s: float, stream: str, continues: bool = True
+) -> bytes:
+    """The first frame. `stream` is sent back as `X-Herz-Stream` with whatever the client says of itself.
+
+    `continues` is False when the store has never held what the client shows that it was told.
+    """
+    told = {
+        "type": "hello",
+        "identity": identity,
+        "revision": revision,
+        "server": server,
+        "proof_s": proof_s,
+        "stream": stream,
+    }
+    return _frame(told if continues else {**told, "continues": False})
 
 
-def state(revision: Revision, cohort: str, pointer: Pointer, release: Mapping[str, Any] | None = None) -> bytes:
-    """What to run and what to build, as of `revision`."""
+def state(revision: Revision, cohort: str, pointer: Pointer, mark: str = "") -> bytes:
+    """What to run and what to build, as of `revision`. `mark` is shown again by who comes back."""
     told = {"type": "state", "revision": revision, "cohort": cohort, "pointer": pointer}
-    return _frame(told if release is None else {**told, "release": release})
+    return _frame({**told, "mark": mark} if mark else told)
 
 
 def ask(question: Ask) -> bytes:

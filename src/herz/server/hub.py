@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from herz.errors import DocumentMalformed
@@ -33,6 +34,11 @@ Name = tuple[str, str]
 """Application and namespace."""
 
 
+def mark_of(channel: Entry | None) -> str:
+    """What tells one writing of a channel from every other, in any store; nothing before the first."""
+    return "" if channel is None else f"{channel.mod_revision}-{sha256(channel.value).hexdigest()[:16]}"
+
+
 class Report(NamedTuple):
     """A report as the store has it. `lease` is what it hangs on."""
 
@@ -52,6 +58,7 @@ class Namespace:
         "channel",
         "channel_revision",
         "mailboxes",
+        "mark",
         "moved",
         "name",
         "reports",
@@ -61,6 +68,8 @@ class Namespace:
         self.app, self.name = app, name
         self.channel = Channel()
         self.channel_revision: Revision = 0
+        self.mark = ""
+        """Tells this writing of the channel from every other; see `mark_of`."""
         self.asks = Asks()
         self.asks_revision: Revision = 0
         self.asked: dict[str, float] = {}
@@ -247,7 +256,7 @@ class Hub:
         if reset:  # whatever is not there any more is gone
             for name, namespace in self.namespaces.items():
                 known[name] = namespace.channel, namespace.mailboxes
-                namespace.channel, namespace.channel_revision = Channel(), 0
+                namespace.channel, namespace.channel_revision, namespace.mark = Channel(), 0, ""
                 namespace.asks, namespace.asks_revision, namespace.mailboxes = Asks(), 0, {}
                 namespace.moved = revision
                 changed[name] = Happened(namespace, reset=True)
@@ -276,6 +285,7 @@ class Hub:
             case ["all", "channel"]:
                 namespace.channel = Channel() if entry is None else decode(entry.value, Channel, where)
                 namespace.channel_revision = revision if entry is None else entry.mod_revision
+                namespace.mark = mark_of(entry)
                 return happened._replace(channel=True)
             case ["all", "asks"]:
                 namespace.asks = Asks() if entry is None else decode(entry.value, Asks, where)

@@ -32,6 +32,7 @@ class Stream(Outlet):
         "asked",
         "caller",
         "cohort",
+        "continues",
         "failure",
         "greeted",
         "held",
@@ -61,6 +62,8 @@ class Stream(Outlet):
         self.cohort: str | None = None
         self.pointer: Pointer | None = None
         self.asked = NOBODY
+        self.continues = True
+        """Whether this store told what the client was told last, as far as is known."""
         self.greeted = False
         self.settled = False
         """Whether it was told everything, when it was last looked at."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from herz.errors import UsageError
 from herz.server.access import Caller
+from herz.server.continuity import Continuity
 from herz.server.delivery import Delivery
 from herz.server.frames import alive
 from herz.server.hub import Hub, Name
@@ -30,6 +32,7 @@ HELD: Final = 8
 """Contents that a client may say it has."""
 CATCH_UP_S: Final = 1.0
 """Seconds that a client which has seen more of the store than this server is kept waiting for it."""
+MARK: Final = re.compile(r"[0-9]{1,18}-[0-9a-f]{16}")
 STREAMS: Final = 50_000
 _HEADERS: Final = [
     (b"content-type", b"application/x-ndjson"),
@@ -46,21 +49,26 @@ class Asked(NamedTuple):
     held: tuple[str, ...] = ()
     after: int = 0
     wait_s: float | None = None
+    mark: str = ""
 
     @classmethod
-    def checked(cls, instance: str, have: Iterable[str], after: int, wait_s: float | None) -> Asked:
+    def checked(
+        cls, instance: str, have: Iterable[str], after: int, wait_s: float | None, mark: str | None = None
+    ) -> Asked:
         """Itself; `UsageError` when a name or a digest is none."""
         held = [part for value in have for part in value.split(",") if part]
         if len(held) > HELD or not all(DIGEST.fullmatch(one) for one in held):
             raise UsageError("have= names no digests", remedy=f"name up to {HELD}, each as sha256:<64 hex digits>")
-        return cls(checked_instance(instance), tuple(dict.fromkeys(held)), after, wait_s)
+        if mark and not MARK.fullmatch(mark):
+            raise UsageError("mark= is none", remedy="send what the last state called `mark`, as it is")
+        return cls(checked_instance(instance), tuple(dict.fromkeys(held)), after, wait_s, mark or "")
 
 
 class Streaming:
     """Opens streams. Everything that is wrong with a request is raised before anything is answered."""
 
-    def __init__(self, hub: Hub, delivery: Delivery, proving: Proving) -> None:
-        self._hub, self._delivery, self._proving = hub, delivery, proving
+    def __init__(self, hub: Hub, delivery: Delivery, proving: Proving, continuity: Continuity) -> None:
+        self._hub, self._delivery, self._proving, self._continuity = hub, delivery, proving, continuity
 
     async def opened(self, name: Name, asked: Asked, caller: Caller, session: str | None) -> Answering:
         """What answers the request, until the client goes or the stream ends."""
@@ -70,14 +78,16 @@ class Streaming:
             raise Problem(503, "loading", "the store has not been read yet", headers={"retry-after": "1"})
         if asked.after > self._hub.revision:
             await self._hub.reached(asked.after, CATCH_UP_S)
+        continues = not asked.mark or await self._continuity.holds(name, asked.mark)
         if asked.wait_s is None:
-            return partial(self._stream, name, asked, caller)
-        return partial(self._poll, name, asked, asked.wait_s, caller, session)
+            return partial(self._stream, name, asked, continues, caller)
+        return partial(self._poll, name, asked, asked.wait_s, continues, caller, session)
 
     async def _stream(
         self,
         name: Name,
         asked: Asked,
+        continues: bool,
         caller: Caller,
         scope: Any,
         receive: Callable[[], Awaitable[Any]],
@@ -93,6 +103,7 @@ class Streaming:
                 task.cancel()
 
         stream = Stream(asked.instance, asked.held, caller, send, left)
+        stream.continues = continues
         del asked, caller, scope, send  # they would be kept for as long as the stream
         self._delivery.join(name, stream)
         try:
@@ -109,6 +120,7 @@ class Streaming:
         name: Name,
         asked: Asked,
         wait_s: float,
+        continues: bool,
         caller: Caller,
         session: str | None,
         scope: Any,
@@ -117,7 +129,9 @@ class Streaming:
     ) -> None:
         session = self._delivery.session_of(name, asked.instance, session)
         poll = Poll(asked.instance, asked.held, caller, lambda stream: None, session)
-        self._delivery.know(name, poll, asked.after)
+        poll.continues = continues
+        if continues:
+            self._delivery.know(name, poll, asked.after)
         self._delivery.join(name, poll)
         try:
             await poll.some(wait_s)

@@ -107,6 +107,7 @@ class Telling:
             server=self._shown.server,
             proof_s=self._shown.proof_s,
             stream=stream.session,
+            continues=stream.continues,
         )
 
     def _state(self, stream: Stream, cohort: str, pointer: Pointer, told: list[bytes]) -> str | None:
@@ -122,7 +123,7 @@ class Telling:
         told += [self._add("content", frame) for frame in news]
         state = self._states.get(cohort)
         if state is None:
-            state = self._states[cohort] = frames.state(self._hub.revision, cohort, pointer)
+            state = self._states[cohort] = frames.state(self._hub.revision, cohort, pointer, self._namespace.mark)
         told.append(self._add("state", state))
         stream.cohort, stream.pointer, stream.held = cohort, pointer, wanted or stream.held
         return None

@@ -22,13 +22,17 @@ F = TypeVar("F")
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """The first frame. `stream` is shown with whatever this instance says of itself."""
+    """The first frame. `stream` is shown with whatever this instance says of itself.
+
+    Not `continues`: the store never held what this instance was told last, whatever its revision is.
+    """
 
     identity: str
     revision: int
     server: str = ""
     proof_s: float = 10.0
     stream: str = ""
+    continues: bool = True
 
 
 class LayerFrame(msgspec.Struct, frozen=True):
@@ -52,11 +56,12 @@ class ContentFrame(msgspec.Struct, frozen=True):
 
 
 class StateFrame(msgspec.Struct, frozen=True):
-    """What to run and what to build."""
+    """What to run and what to build. `mark` is shown when the stream is opened again."""
 
     revision: int
     cohort: str = STABLE
     pointer: Pointer = Pointer()
+    mark: str = ""
 
 
 class AskFrame(msgspec.Struct, frozen=True):

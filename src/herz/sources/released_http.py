@@ -69,7 +69,7 @@ class HttpLink:
         self._client = HttpClient(address, chance)
         self._hello: Hello | None = None
         self._open = False
-        self._cohort = ""
+        self._cohort = self._mark = ""
         self._polling = False
         self._silent = 0
         self._not_before = 0.0
@@ -197,6 +197,8 @@ class HttpLink:
         params = {"instance": self._instance}
         if after > 0:
             params["after"] = str(after)
+            if self._mark:
+                params["mark"] = self._mark
         if held := self.contents.digests:
             params["have"] = ",".join(held)
         return params
@@ -222,7 +224,7 @@ class HttpLink:
         return None
 
     def _told(self, frame: StateFrame) -> Told:
-        self._cohort = frame.cohort
+        self._cohort, self._mark = frame.cohort, frame.mark
         return Told(frame.revision, frame.cohort, frame.pointer)
 
     def _keep(self, frame: ContentFrame, where: str) -> None:
@@ -273,6 +275,8 @@ class HttpLink:
         try:
             while True:
                 for frame in frames:
+                    if isinstance(frame, Hello) and not frame.continues:
+                        raise broken("what was told before is not of the history of the store that answers now", where)
                     word = None if isinstance(frame, Hello | ContentFrame) else self._word(frame, where)
                     if isinstance(word, Told | Alive):
                         after = max(after, word.revision)
@@ -291,6 +295,9 @@ class HttpLink:
             return Standing(hello.identity, hello.revision, False, f"this is another store, {hello.identity}")
         if hello.revision < after:
             what = f"it is at revision {hello.revision}, and was at {after}"
+            return Standing(hello.identity, hello.revision, False, what)
+        if not hello.continues:
+            what = f"what was told up to revision {after} is not of its history"
             return Standing(hello.identity, hello.revision, False, what)
         return Standing(hello.identity, hello.revision, True)
 
