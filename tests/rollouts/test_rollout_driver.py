@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,3 +140,20 @@ async def test_a_rollout_goes_on_from_a_restored_backup(world, two, plan, eventu
     await eventually(lambda: drive.record.paused)
     place.restore(backup)
     assert (await world.until(rollout)).phase is Phase.PROMOTED
+
+
+async def test_a_clock_that_is_set_forward_ends_no_bake(world, two, plan, eventually, monkeypatch):
+    await world.join("a")
+    rollout = await world.start(two[1], plan=plan(100.0, bake_s=60.0))
+    await world.until(rollout, Phase.BAKING)
+    (drive,) = world.driver.driven
+    clock = drive._clock
+    ahead = SimpleNamespace(now=lambda: clock.now() + timedelta(hours=1), monotonic=clock.monotonic)
+    monkeypatch.setattr(drive, "_clock", ahead)
+    await world.join("b")  # something is observed
+    await eventually(lambda: not drive._wake.is_set())
+    assert (await world.order(rollout, "pause")).status_code == 200
+    await eventually(lambda: drive.record.paused)
+    assert (await world.found(rollout)).phase is Phase.BAKING
+    await world.order(rollout, "abort")
+    assert (await world.until(rollout)).phase is Phase.ROLLED_BACK

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -70,7 +70,7 @@ class Drive:
         self._live = 0
         """What the hub must have seen before the next look: the last write of what it follows that we know of."""
         self._caught_up = False
-        self._attended = clock.now()
+        self._attended, self._begin_s = clock.now(), clock.monotonic()
         self._wake = asyncio.Event()
         self._looking_s = 0.0
         """How long the last look took."""
@@ -91,6 +91,10 @@ class Drive:
     def hurry(self) -> None:
         """Something was observed."""
         self._wake.set()
+
+    def _now(self) -> datetime:
+        """The time of day, counted on from when we took over: a clock that is set meanwhile ends no bake."""
+        return self._attended + timedelta(seconds=self._clock.monotonic() - self._begin_s)
 
     @property
     def waits_for_the_hub(self) -> bool:
@@ -174,7 +178,7 @@ class Drive:
     def _seen(self, namespace: Namespace) -> Seen:
         step, verdict = self._verdict if self._verdict is not None else (-1, None)
         return Seen(
-            now=self._clock.now(),
+            now=self._now(),
             channel=namespace.channel,
             members=tuple(members_of(namespace)),
             verdict=verdict,
@@ -304,7 +308,7 @@ class Drive:
         """Have the rollout go back, because of what was found outside of it."""
         while record.step == self.record.step and self.record.phase.forward and self.record.aborted is None:
             before, revision = self.record, self.revision
-            after = abort(before, HERZ.actor, self._clock.now(), message)
+            after = abort(before, HERZ.actor, self._now(), message)
             done = await self._audit.commit(
                 Txn((self._held.fence, Compare.unchanged(self._key, revision)), (Put(self._key, encode(after)),)),
                 HERZ,
