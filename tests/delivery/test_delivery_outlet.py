@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from herz.server.access import Caller
 from herz.server.outlet import BACKLOG, PIECE_BYTES, Outlet
+from herz.server.stream import Stream
 
 
 class Client:
@@ -133,3 +135,22 @@ async def test_an_abandoned_outlet_leaves_no_task(client, eventually):
     outlet.abandon()
     await eventually(lambda: len(asyncio.all_tasks()) == before)
     assert client.got == []
+
+
+async def test_a_large_content_is_kept_once_for_all_who_take_nothing(sqlite, serving, publisher, eventually):
+    store = sqlite()
+    await publisher(store).release("text: " + "x" * 5 * PIECE_BYTES)
+    async with serving(store) as server:
+        slow = Client()
+        slow.takes.clear()
+        streams = [Stream(f"i{n}", (), Caller("i", ()), slow.send, lambda stream: None) for n in range(2)]
+        for stream in streams:
+            server.delivery.join(("pay", "default"), stream)
+        await eventually(lambda: all(stream.settled for stream in streams))
+        kept = [stream._backlog or () for stream in streams]
+        one, other = ([frame for frame in frames if frame is not None and len(frame) > PIECE_BYTES] for frames in kept)
+        assert len(one) == 1
+        assert one[0] is other[0]
+        for stream in streams:
+            server.delivery.leave(("pay", "default"), stream)
+    await store.close()

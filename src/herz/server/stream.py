@@ -111,7 +111,7 @@ class Poll(Stream):
         """Keep frames for the answer."""
         if not self.closed:
             self.collected.append(data)
-            if self.greeted or data.count(b"\n") > 1:
+            if self.greeted or len(self.collected) > 1 or data.count(b"\n") > 1:
                 self._some.set()
 
     def finish(self, limit_s: float) -> None:

@@ -13,6 +13,7 @@ from herz.release.report import Ask
 from herz.server import frames
 from herz.server.counts import Counts
 from herz.server.hub import Hub, Name
+from herz.server.outlet import PIECE_BYTES
 from herz.server.sized import Sized
 from herz.server.stream import Stream, contents_of
 
@@ -95,8 +96,11 @@ class Telling:
                 if ask.nonce not in stream.asked and _concerns(ask, instances, stream.instance, cohort)
             ]
             stream.asked = self._nonces
-        if told:
-            stream.tell(told[0] if len(told) == 1 else b"".join(told))
+        if sum(map(len, told)) > PIECE_BYTES:  # joined, a large content would be copied for each who is told it
+            for frame in told:
+                stream.tell(frame)
+        elif told:
+            stream.tell(b"".join(told))
         stream.greeted, stream.settled = True, lacking is None
         return lacking
 
