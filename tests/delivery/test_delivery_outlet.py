@@ -137,6 +137,21 @@ async def test_an_abandoned_outlet_leaves_no_task(client, eventually):
     assert client.got == []
 
 
+async def test_others_have_the_loop_between_two_pieces(client, eventually):
+    outlet = Outlet(client.send)
+    seen: list[int] = []
+
+    async def look() -> None:
+        while len(client.got) < 5:
+            seen.append(len(client.got))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    outlet.write(b"x" * 5 * PIECE_BYTES, 10)
+    await looking
+    assert set(seen) >= {1, 2, 3, 4}
+
+
 async def test_a_large_content_is_kept_once_for_all_who_take_nothing(sqlite, serving, publisher, eventually):
     store = sqlite()
     await publisher(store).release("text: " + "x" * 5 * PIECE_BYTES)

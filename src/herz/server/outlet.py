@@ -94,6 +94,7 @@ class Outlet:
                 for start in range(0, max(1, len(data or b"")), PIECE_BYTES):
                     async with asyncio.timeout(limit_s):
                         await self._send(_message(None if data is None else data[start : start + PIECE_BYTES]))
+                    await asyncio.sleep(0)  # a thousand clients that take everything would keep the loop from others
                 backlog.popleft()
         except TimeoutError:
             self._task = None
