@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 
 from herz.errors import SourceDenied, SourceUnavailable, StoreError
 from herz.store.base import Put, Txn
+from herz.store.etcd.messages import METHODS
+from herz.store.etcd.rpc import CallFailed, Connection, Timing
 from herz.store.etcd.store import EPOCH_KEY, EtcdStore
 from herz.testing.etcd_cluster import EtcdCluster, EtcdPrograms, EtcdServer
 
@@ -43,6 +46,36 @@ async def test_a_write_that_may_have_arrived_is_not_repeated():
         assert entry is not None
         assert entry.version <= 2
         await store.close()
+
+
+async def test_a_call_whose_connection_is_closed_fails_and_cancels_nobody():
+    with EtcdServer() as server:
+        connection = Connection(server.endpoint, timing=Timing())
+        await connection.dial()
+        server.member.pause()
+        asked = METHODS["Maintenance.Status"].request()
+        call = asyncio.create_task(connection.call("Maintenance.Status", asked))
+        stream = connection.stream("Watch.Watch")
+        read = asyncio.create_task(stream.read())
+        await asyncio.sleep(0.1)  # both are under way
+        await connection.close()
+        for waiting in (call, read):
+            with pytest.raises(CallFailed):
+                await asyncio.wait_for(waiting, 10)
+        server.member.resume()
+
+
+async def test_a_call_that_is_cancelled_is_cancelled():
+    with EtcdServer() as server:
+        connection = Connection(server.endpoint, timing=Timing())
+        await connection.dial()
+        server.member.pause()
+        asked = METHODS["Maintenance.Status"].request()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await connection.call("Maintenance.Status", asked)
+        await connection.close()
+        server.member.resume()
 
 
 async def test_a_store_made_anew_has_another_identity():

@@ -179,6 +179,11 @@ class Connection:
             raise CallFailed(error.code().name, reason(error.details() or ""), self.endpoint) from error
         except grpc.aio.UsageError as error:  # the channel was closed meanwhile
             raise CallFailed("CANCELLED", str(error), self.endpoint) from error
+        except asyncio.CancelledError:
+            if _to_be_cancelled():
+                raise
+            # A closed channel cancels its calls, and must not end the tasks that wait for them, for ever.
+            raise CallFailed("CANCELLED", "the connection was closed", self.endpoint) from None
         finally:
             self._active -= 1
             if self._retired and not self._active:
@@ -231,6 +236,10 @@ class Stream:
             message = await self._call.read()
         except (grpc.aio.AioRpcError, grpc.aio.UsageError):
             raise await self._failure() from None
+        except asyncio.CancelledError:
+            if _to_be_cancelled():
+                raise
+            raise await self._failure() from None
         if message is _END:
             raise await self._failure()
         return message
@@ -239,7 +248,7 @@ class Stream:
         try:
             code, details = (await self._call.code()).name, await self._call.details()
         except (asyncio.CancelledError, grpc.aio.UsageError):
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if _to_be_cancelled():
                 raise
             code, details = "CANCELLED", ""
         if code == "OK":
@@ -249,6 +258,12 @@ class Stream:
     def cancel(self) -> None:
         """End it now."""
         self._call.cancel()
+
+
+def _to_be_cancelled() -> bool:
+    """Whether somebody cancels this very task; else a cancellation has come out of what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _options(timing: Timing, receive_bytes: int) -> list[tuple[str, int | str]]:
