@@ -10,6 +10,7 @@ import pytest
 from herz.release.record import decode
 from herz.server import batches
 from herz.server.registered import Registered, skew_s
+from herz.server.twins import REMEMBERED_S
 from herz.store.etcd.store import EtcdStore
 from herz.store.plane import report_key
 from herz.testing.fault_proxy import FaultProxy
@@ -328,3 +329,33 @@ async def test_a_graph_is_kept_once_under_what_it_says(sqlite, serving, http):
                 assert said.status == status, await said.text()
         assert (await store.get(f"/herz/graphs/{digest.removeprefix('sha256:')}")).version == 1
     await store.close()
+
+
+async def test_two_processes_of_one_name_are_found_out_and_prove_nothing(sqlite, serving, follow, eventually):
+    async with serving(sqlite()) as server:
+        mornings = ["2026-01-01T08:00:00Z", "2026-01-01T09:00:00Z"]
+
+        def found():
+            report = server.hub.namespace("pay", "default").reports.get("i1")
+            return None if report is None else report.value
+
+        for started in (*mornings, mornings[0]):  # the first one comes back: it was there all the time
+            client = follow(server, "i1")
+            await eventually(lambda client=client: client.of("state"))
+            assert await client.say(started=started) == 204
+            await eventually(lambda s=started: found() and found().started.isoformat()[:13] == s[:13])
+        await eventually(lambda: found().status == "FAILED")
+        assert "two processes are called i1" in found().error
+        server.clock.ahead_s = REMEMBERED_S + 1
+        await client.say(started=mornings[0], config_version=2)
+        await eventually(lambda: found().status == "APPLIED")
+
+
+async def test_a_process_that_was_started_again_is_no_second_one(sqlite, serving, follow, eventually):
+    async with serving(sqlite()) as server:
+        for hour in (8, 9, 10):
+            client = follow(server, "i1")
+            await eventually(lambda client=client: client.of("state"))
+            assert await client.say(started=f"2026-01-01T{hour:02}:00:00Z", config_version=hour) == 204
+            await eventually(lambda hour=hour: version(server) == hour)
+        assert server.hub.namespace("pay", "default").reports["i1"].value.status == "APPLIED"

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Final
 
+from msgspec import structs
+
 from herz.errors import UsageError
 from herz.release.record import encode
 from herz.release.report import Answer, Graph, Report
@@ -27,6 +29,7 @@ from herz.server.problems import Problem
 from herz.server.registered import registered
 from herz.server.stream import Stream
 from herz.server.tokens import Scope
+from herz.server.twins import REMEMBERED_S, Twins
 from herz.store.base import Compare, Put, Store, Txn
 from herz.store.plane import ANSWERS, answer_key, checked_instance, graph_key, place, report_key
 
@@ -68,6 +71,7 @@ class Fleet:
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         self._silent: set[str] = set()
         """Those of them whose stream is gone: they may speak for themselves elsewhere by now."""
+        self._twins = Twins()
         self._graphs: set[str] = set()
         self.lease.renewed = self._renewed
         delivery.joined, delivery.left = self._joined, self._left
@@ -89,9 +93,19 @@ class Fleet:
         """Take a report; a `Problem` 409 from another stream than the instance's own, `UsageError` when it misfits."""
         self._check(name, instance, session, report)
         key = report_key(*name, instance)
-        value = encode(registered(report, self._clock.now(), self._server))
+        self._keep(key, report)
+
+    def _keep(self, key: str, report: Report) -> None:
+        judged = self._twins.judged(key, report, self._clock.monotonic())
+        value = encode(registered(judged, self._clock.now(), self._server))
         self._reports[key] = value
         self._batches.put(key, value)
+        if judged is not report:  # the instance need not say anything more, once it is alone
+            asyncio.get_running_loop().call_later(REMEMBERED_S + 1, self._judge_again, key, value, report)
+
+    def _judge_again(self, key: str, value: bytes, report: Report) -> None:
+        if self._reports.get(key) is value:
+            self._keep(key, report)
 
     def answer(self, name: Name, nonce: str, instance: str, session: str | None, answer: Answer) -> None:
         """Take an answer; a `Problem` 410 when the question is not open any more, or never was."""
@@ -102,6 +116,8 @@ class Fleet:
             raise self._refuse(
                 "no-such-question", Problem(410, "no-such-question", "this question is not open", remedy="drop it")
             )
+        report = self._twins.judged(report_key(*name, instance), answer.report, self._clock.monotonic())
+        answer = structs.replace(answer, report=report)
         if not self.answered(name, answer):
             self._batches.put(answer_key(*name, nonce, instance), encode(answer))
 
@@ -163,6 +179,7 @@ class Fleet:
     def _gone(self, key: str) -> None:
         self._leaving.pop(key, None)
         self._silent.discard(key)
+        self._twins.forget(key)
         if self._reports.pop(key, None) is not None:
             self._batches.delete(key)
 
