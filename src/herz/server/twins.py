@@ -1,4 +1,4 @@
-"""Twins: two processes that go by one name. Each displaces the other's stream, and neither proves what the other runs."""
+"""Twins: two processes that go by one name. Each takes the other's stream, and neither proves what the other runs."""
 
 from __future__ import annotations
 
