@@ -337,7 +337,8 @@ def test_a_change_that_was_lost_on_the_way_shows_at_the_next_one_of_its_instance
             del world.place.changes[await world.other_store.put(f"{ROOT}pay/a", value())]
             await world.other_store.put(f"{ROOT}pay/a", value())
             with pytest.raises(HistoryBroken, match="version 3 does not follow version 1"):
-                await exhausted(items)
+                async with asyncio.timeout(30):
+                    await exhausted(items)
 
     told(story)
 

@@ -255,9 +255,9 @@ MUTANTS = [
     ),
     Mutant(
         "a-late-revision-is-not-marked",
-        "app/updater.py",
-        "self._whole(chosen, at, late)",
-        "self._whole(chosen, at, False)",
+        "app/proposal.py",
+        "_whole(feeds, composition, documents, at, late)",
+        "_whole(feeds, composition, documents, at, False)",
         REFUSED,
     ),
     # --- leases
