@@ -59,7 +59,7 @@ def etcd() -> Iterator[EtcdServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "etcd"])
+@pytest.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.slow)])
 def store_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -243,7 +243,7 @@ def served() -> Iterator[ControlPlaneServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "etcd", "http"])
+@pytest.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.slow), "http"])
 def kind(request: pytest.FixtureRequest) -> str:
     """The way to the channel. Tests of one way name it."""
     return str(request.param)

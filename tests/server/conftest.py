@@ -53,7 +53,7 @@ def etcd() -> Iterator[EtcdCluster]:
         yield cluster
 
 
-@pytest.fixture(params=["sqlite", "etcd"])
+@pytest.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.slow)])
 def store_url(request, tmp_path) -> str:
     """The address of an empty store of each kind."""
     if request.param == "sqlite":
