@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from herz.app.herz import Herz
 from herz.errors import StoreCorrupt, UsageError
-from herz.release.channel import Channel, Pointer
+from herz.release.channel import Channel, Pointer, ReleaseRef
+from herz.release.plan import Plan
 from herz.release.record import decode, encode
+from herz.release.rollout import Phase, Rollout
 from herz.server.opening import open_store
 from herz.server.plane import Plane
 from herz.server.problems import Problem
+from herz.server.rollouts.book import Counter
 from herz.server.settings import ServerSettings
 from herz.store.base import Put
 from herz.store.plane import ALERTS, channel_key, counter_key, release_key, rollout_counter_key, rollout_key
@@ -145,16 +149,23 @@ async def test_rollback_to_what_is_not_there_is_not_found(light):
     await refused(light.desk.rollback(*AT, 7, by=BEN, message="broken"), 404)
 
 
-async def rollout(plane, phase="BAKING"):
-    await plane.store.put(rollout_key(*AT, "r1"), b'{"id": "r1", "phase": "%s"}' % phase.encode())
-    await plane.store.put(rollout_counter_key(*AT), b'{"newest": 1}')
+async def rollout(plane, phase=Phase.BAKING):
+    now = plane.clock.now()
+    ref = ReleaseRef(number=2, fingerprint="f2", digest="sha256:d2")
+    under_way = Rollout(
+        id="r1", app=AT[0], namespace=AT[1], release=ref, stable=None, plan=Plan(), author="ada", created=now, since=now
+    )
+    under_way = msgspec.structs.replace(under_way, phase=phase)
+    await plane.store.put(rollout_key(*AT, "r1"), encode(under_way))
+    await plane.store.put(rollout_counter_key(*AT), encode(Counter(newest=1)))
 
 
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.BAKING])
 @pytest.mark.parametrize("act", ["release", "publish", "rollback"])
-async def test_nothing_is_moved_while_a_rollout_is_under_way(light, act):
+async def test_nothing_is_moved_while_a_rollout_is_under_way(light, act, phase):
     await released(light, "a: 1\n")
     await released(light, "a: 2\n", publish=False)
-    await rollout(light)
+    await rollout(light, phase)
     call = {
         "release": lambda: light.desk.create(*AT, by=BEN, message="go"),
         "publish": lambda: light.desk.publish(*AT, 2, by=BEN, message="go"),
@@ -167,7 +178,7 @@ async def test_nothing_is_moved_while_a_rollout_is_under_way(light, act):
 
 
 async def test_a_rollout_that_is_over_holds_nothing_up(light):
-    await rollout(light, "ROLLED_BACK")
+    await rollout(light, Phase.ROLLED_BACK)
     assert (await released(light, "a: 1\n")).number == 1
 
 
@@ -235,7 +246,7 @@ async def test_a_rollout_that_begins_at_the_same_moment_is_not_overrun(light, me
     await released(light, "a: 2\n", publish=False)
 
     async def begin():
-        await rollout(light, "PENDING")
+        await rollout(light, Phase.PENDING)
 
     desk = Plane.over(Meanwhile(memory.place, begin), ServerSettings(), clock).desk
     call = {

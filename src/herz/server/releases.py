@@ -60,14 +60,13 @@ class Overview(Record, frozen=True, kw_only=True):
 class _Newest(Record, frozen=True, kw_only=True):
     """The counter of rollouts: only the newest can be under way."""
 
-    newest: int
+    newest: int = 0
 
 
-class _Standing(Record, frozen=True, kw_only=True):
-    """As much of a rollout as tells whether it is over."""
+class Standing(Record, frozen=True, kw_only=True):
+    """As much of a rollout as tells whether it is over; a record leaves out the phase that it begins with."""
 
-    id: str
-    phase: Phase
+    phase: Phase = Phase.PENDING
 
 
 class Releases:
@@ -166,7 +165,7 @@ class Releases:
             return None, unchanged
         rollout = f"r{stored(counter, _Newest).newest}"
         entry = await self._store.get(rollout_key(app, namespace, rollout))
-        return None if entry is None or stored(entry, _Standing).phase.over else rollout, unchanged
+        return None if entry is None or stored(entry, Standing).phase.over else rollout, unchanged
 
     async def _newest(self, app: str, namespace: str) -> Release | None:
         number = number_in(await self._store.get(counter_key(app, namespace)))

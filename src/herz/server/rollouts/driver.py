@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 
 from herz.errors import DocumentMalformed, HerzError, LeaseLost, NotRunning, SourceError
-from herz.release.rollout import Phase
 from herz.server.audit import Audit
 from herz.server.clock import Clock
 from herz.server.hub import Happened, Hub
+from herz.server.releases import Standing
 from herz.server.rollouts.alerts import Alert, Alerts, Target
 from herz.server.rollouts.book import stored
 from herz.server.rollouts.drive import HERZ, Acting, Drive
@@ -28,12 +28,6 @@ DUTY: Final = "rollouts"
 """The lease that its holder drives under."""
 PAGE: Final = 200
 RETRY_MOST_S: Final = 2.0
-
-
-class _Standing(msgspec.Struct):
-    """As much of a record as tells whether it is over."""
-
-    phase: Phase = Phase.PENDING
 
 
 class Driver:
@@ -105,7 +99,7 @@ class Driver:
     def _found(self, entry: Entry, held: Held, tasks: asyncio.TaskGroup) -> None:
         try:
             known = self._drives.get(entry.key)
-            if known is None and msgspec.json.decode(entry.value, type=_Standing).phase.over:
+            if known is None and msgspec.json.decode(entry.value, type=Standing).phase.over:
                 return
             rollout = stored(entry)
         except (DocumentMalformed, msgspec.DecodeError) as error:
