@@ -73,7 +73,7 @@ class Access:
             return await self.bearer(authorization)
         if not self._settings.open:
             raise _unauthorized("a token is needed", "send it as Authorization: Bearer herz_…; herz token create")
-        _check_local(headers.get("host"), headers.get("origin"))
+        check_local(headers.get("host"), headers.get("origin"))
         author = headers.get(AUTHOR, "").strip()
         if len(author) > 200 or not author.isprintable():
             raise UsageError(f"{AUTHOR} is no name", remedy="send up to 200 printable characters")
@@ -161,7 +161,7 @@ async def known(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
     connection.state.caller = await connection.app.state.plane.access.caller(connection)
 
 
-def _check_local(host: str | None, origin: str | None) -> None:
+def check_local(host: str | None, origin: str | None) -> None:
     """Refuse what a web page makes a browser on this machine send."""
     name = urlsplit(f"//{host}").hostname if host else None
     if name is not None and not _loopback(name):
