@@ -7,13 +7,16 @@ FUZZ_SECONDS ?= 60
 SEED ?= 1
 EVENTS ?= 1000000
 
-.PHONY: help setup servers demo test quick lint types rules changes tests format api changelog bench faults fuzz wheel clean
+.PHONY: help setup assets servers demo test quick lint types rules changes tests format api changelog bench faults fuzz wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
 
 setup: ## make .venv with everything but the benchmarks' peers
 	@tools/setup test lint
+
+assets: setup ## what the console's pages load, built from npm's packages (setup does it too), and what only tests need
+	@$(PY) tools/assets.py --tests
 
 servers: ## install the servers that tests run against, where they are missing (apt-get)
 	@tools/servers
@@ -43,10 +46,12 @@ changes: setup ## the changelog that the fragments would make
 
 tests: setup ## tests, examples and the guide's examples
 	@tools/servers || echo "the tests that need them are skipped"
+	@$(PY) tools/assets.py --tests
 	@echo "== tests, examples, guide"
 	@$(PY) -m pytest
 
 quick: setup ## the tests without the slow ones
+	@$(PY) tools/assets.py --tests
 	@$(PY) -m pytest -q -m "not slow"
 
 format: setup ## let ruff write the format

@@ -1,0 +1,4 @@
+// A classic script: it leaves `Idiomorph` behind.
+import { Idiomorph } from "idiomorph";
+
+globalThis.Idiomorph = Idiomorph;
