@@ -1,0 +1,72 @@
+"""The console as a part of the server: its pages, what they load, and the stream that keeps them up to date."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+from urllib.parse import quote
+
+from litestar import Request, Response, Router, get
+from litestar.exceptions import HTTPException
+from litestar.response import Redirect
+
+from herz.errors import HerzError
+from herz.server.console import home, live, static_files
+from herz.server.console.changes import Changes
+from herz.server.console.live import OpenPages
+from herz.server.console.pages import LIVE, Pages, page
+from herz.server.console.static_files import StaticFiles
+from herz.server.door.entering import EnterNeeded
+from herz.server.hub import Hub
+from herz.server.plane import Part, Plane
+from herz.server.problems import body_of
+
+logger = logging.getLogger("herz")
+
+PAGES: Final = (*home.PAGES, live.live, static_files.static_file)
+
+
+@get("/", opt={"open": True}, include_in_schema=False)
+async def root() -> Redirect:
+    """People who open the address of a server look for its pages."""
+    return Redirect("/console/", status_code=302)
+
+
+def part(plane: Plane) -> Part:
+    """Everything below `/console`, and the way there from `/`."""
+    static = plane.offer(StaticFiles())
+    changes = plane.offer(Changes(plane.store, plane.of(Hub)))
+    plane.offer(Pages(plane, static, changes))
+    plane.offer(OpenPages())
+    if "vendor/htmx.js" not in static.files:
+        logger.error("the console has no libraries: run `make assets`, or install a wheel of Herz")
+    console = Router(
+        path="/console",
+        route_handlers=list(PAGES),
+        before_request=known_page,
+        exception_handlers={HerzError: problem_page, HTTPException: problem_page, Exception: problem_page},
+        include_in_schema=False,
+    )
+    return Part(routes=[root, console], running=[changes.following])
+
+
+async def known_page(request: Request[Any, Any, Any]) -> Response[str] | None:
+    """The page that an open one asks for, where it was made already; see `Pages.known`."""
+    pages: Pages = request.app.state.plane.of(Pages)
+    return await pages.known(request)
+
+
+def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What went wrong, as a page; who must log in is sent to do so, and brought back."""
+    pages: Pages = request.app.state.plane.of(Pages)
+    pages.forget(request)
+    if isinstance(error, EnterNeeded) and LIVE not in request.headers:
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        wanted = back if request.method == "GET" else "/console/"
+        return Redirect(f"/console/login?next={quote(wanted, safe='')}", status_code=303)
+    body, headers = body_of(error)
+    if body["status"] >= 500 and not isinstance(error, HerzError):
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    response = page(request, "problem.html", status=body["status"], problem=body)
+    response.headers.update(headers)
+    return response
