@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
@@ -36,17 +36,18 @@ SCOPE_KEY: Final = "herz_scope"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `token` is the id of the token they showed, None on an open server without one."""
+    """Who asks: by a token (its id is `token`), by a session (`session`), or as whoever is at an open server."""
 
     name: str
     grants: tuple[Grant, ...]
     token: str | None = None
     expires: datetime | None = None
+    session: str | None = None
 
     @property
     def by(self) -> By:
-        """The caller as the audit log names them."""
-        return By(self.name, self.token)
+        """The caller as the audit log names them; a user's session is `session:` and its first eight digits."""
+        return By(self.name, self.token if self.session is None else f"session:{self.session[:8]}")
 
     def may(self, scope: Scope, app: str | None) -> bool:
         """Whether they have `scope` in `app`; None asks for something that belongs to no application."""
@@ -58,12 +59,20 @@ class Caller:
         return False
 
 
+class SessionCheck(Protocol):
+    """What knows sessions: the door, where the server has one."""
+
+    async def check(self, caller: Caller) -> Caller:
+        """`caller` with what they may now; a `Problem` 401 once their session has ended."""
+
+
 class Access:
     """Tells callers by their tokens. A token is believed for `token_cache_s` without asking the store again."""
 
     def __init__(self, tokens: Tokens, settings: ServerSettings, clock: Clock) -> None:
         self._tokens, self._settings, self._clock = tokens, settings, clock
         self._known: dict[str, tuple[float, Token]] = {}
+        self.sessions: SessionCheck | None = None
 
     async def caller(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
         """Who asks; a `Problem` 401 when their token is unknown, expired or missing."""
@@ -91,7 +100,9 @@ class Access:
         return self._alive(token)
 
     async def check(self, caller: Caller) -> Caller:
-        """`caller` again, for what lasts longer than a request; `Problem` 401 once the token has ended."""
+        """`caller` again, for what lasts longer than a request; `Problem` 401 once the token or session has ended."""
+        if caller.session is not None and self.sessions is not None:
+            return await self.sessions.check(caller)
         if caller.token is None:
             return caller
         now = self._clock.monotonic()
@@ -164,7 +175,7 @@ async def known(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
 def check_local(host: str | None, origin: str | None) -> None:
     """Refuse what a web page makes a browser on this machine send."""
     name = urlsplit(f"//{host}").hostname if host else None
-    if name is not None and not _loopback(name):
+    if name is not None and not loopback(name):
         raise Problem(
             403,
             "foreign-host",
@@ -182,7 +193,8 @@ def check_local(host: str | None, origin: str | None) -> None:
         )
 
 
-def _loopback(name: str) -> bool:
+def loopback(name: str) -> bool:
+    """Whether a host is this machine by its name or address alone, whatever a name server says."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

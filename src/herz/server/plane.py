@@ -89,6 +89,10 @@ class Plane:
         """What another part offered; `KeyError` when none did."""
         return cast(T, self._offered[kind])
 
+    def find(self, kind: type[T]) -> T | None:
+        """What another part offered, None when none did."""
+        return cast(T | None, self._offered.get(kind))
+
 
 MakePart: TypeAlias = Callable[[Plane], Part]
 """Makes a part; called once, before the first request, in the order in which parts are listed."""

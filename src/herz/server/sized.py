@@ -36,3 +36,8 @@ class Sized(Generic[K, V]):
         while self._total > self._limit and len(self._values) > 1:
             _, gone = self._values.popitem(last=False)
             self._total -= self._size(gone)
+
+    def drop(self, key: K) -> None:
+        """Keep a value no longer, if it is kept."""
+        gone = self._values.pop(key, None)
+        self._total -= 0 if gone is None else self._size(gone)

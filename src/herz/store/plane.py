@@ -3,10 +3,13 @@
 * `/herz/live/<app>/<namespace>/all/channel`, `…/all/asks`: what every instance follows.
 * `/herz/live/<app>/<namespace>/to/<instance>/mailbox`: what one instance follows besides.
 * `/herz/fleet/<app>/<namespace>/<instance>`: its report, under a lease; `/herz/answers/…/<nonce>/<instance>`.
-* `/herz/apps/<app>/<namespace>/…`: draft, schema, counter and releases; `/herz/rollouts/…`.
+* `/herz/apps/<app>/<namespace>/…`: draft, schema, policy, approvals, counter and releases, when which was stable;
+  `/herz/rollouts/…`.
 * `/herz/content/<digest>`, `/herz/chunks/<digest>`, `/herz/graphs/<digest>`: addressed by what they hold.
 * `/herz/alerts/…`: what people are still to be told.
 * `/herz/audit/…`, `/herz/tokens/…`, `/herz/duties/…`: who did what, who may, and who does what must happen once.
+* `/herz/users/…`, `/herz/identities/…`, `/herz/roles`: people, how their provider knows them, and what they may.
+* `/herz/sessions/…`, `/herz/invitations/…`: who is logged in, and who is asked to come in.
 
 Instances' rights can be given by prefix: they read `live`, `content` and `chunks`, and write `fleet`, `answers` and
 `graphs`. Names are checked before they come in here, so that none can lead elsewhere.
@@ -32,10 +35,16 @@ ALERTS: Final = ROOT + "alerts/"
 AUDIT: Final = ROOT + "audit/"
 TOKENS: Final = ROOT + "tokens/"
 DUTIES: Final = ROOT + "duties/"
+USERS: Final = ROOT + "users/"
+IDENTITIES: Final = ROOT + "identities/"
+ROLES: Final = ROOT + "roles"
+SESSIONS: Final = ROOT + "sessions/"
+INVITATIONS: Final = ROOT + "invitations/"
 
 DEFAULT_NAMESPACE: Final = "default"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_USER: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}")
 
 
@@ -46,6 +55,18 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
+def checked_user(name: str) -> str:
+    """`name` in small letters; `UsageError` unless it is the name of a user."""
+    small = name.lower() if len(name) <= 128 else ""
+    if not _USER.fullmatch(small):
+        shown = name if len(name) <= 128 else f"{name[:20]}…"
+        raise UsageError(
+            f"{shown!r} is not the name of a user",
+            remedy="use letters of English, digits, and . _ @ + - behind the first",
+        )
+    return small
+
+
 def checked_instance(instance: str) -> str:
     """`instance` itself; `UsageError` unless it is the name of an instance."""
     if not _INSTANCE.fullmatch(instance):
@@ -53,6 +74,26 @@ def checked_instance(instance: str) -> str:
             f"{instance!r} is not the name of an instance", remedy="use letters, digits, and . _ : @ - behind the first"
         )
     return instance
+
+
+def user_key(name: str) -> str:
+    """One user."""
+    return USERS + checked_user(name)
+
+
+def session_key(id: str) -> str:
+    """One session, by its id."""
+    return SESSIONS + checked_name(id, "a session")
+
+
+def invitation_key(id: str) -> str:
+    """One invitation, by the first digits of its code's digest."""
+    return INVITATIONS + checked_name(id, "an invitation")
+
+
+def identity_key(digest: str) -> str:
+    """The user whom a provider knows by an issuer and a subject of this digest."""
+    return IDENTITIES + checked_name(digest, "an identity")
 
 
 def place(app: str, namespace: str) -> str:
@@ -123,6 +164,26 @@ def draft_key(app: str, namespace: str) -> str:
 def schema_key(app: str, namespace: str) -> str:
     """The JSON Schema that drafts are validated with."""
     return namespace_prefix(app, namespace) + "schema"
+
+
+def policy_key(app: str, namespace: str) -> str:
+    """What must be approved before it is live."""
+    return namespace_prefix(app, namespace) + "policy"
+
+
+def approvals_key(app: str, namespace: str, digest: str) -> str:
+    """Who has approved a content, by its address."""
+    return f"{namespace_prefix(app, namespace)}approvals/{checked_name(digest.removeprefix('sha256:'), 'a content')}"
+
+
+def publications_prefix(app: str, namespace: str, number: int) -> str:
+    """When a release became stable, as often as it did."""
+    return f"{namespace_prefix(app, namespace)}published/{number:010d}/"
+
+
+def publication_key(app: str, namespace: str, number: int, milliseconds: int) -> str:
+    """One time that a release became stable, in order."""
+    return f"{publications_prefix(app, namespace, number)}{milliseconds:016d}"
 
 
 def counter_key(app: str, namespace: str) -> str:

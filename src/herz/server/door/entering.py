@@ -14,6 +14,9 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 
 from herz.server.access import EVERYTHING, Caller, check_local, require
+from herz.server.door.cookies import COOKIE, session_cookie, shown_cookie
+from herz.server.door.door import Door
+from herz.server.door.sessions import Found
 from herz.server.plane import Plane
 from herz.server.problems import Problem
 from herz.server.tokens import Scope
@@ -21,6 +24,8 @@ from herz.server.tokens import Scope
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LIVE: Final = "x-herz-live"
 """The header of requests that a page makes by itself."""
+OWN: Final = "/console/me"
+"""Where people change what is theirs."""
 
 
 class EnterNeeded(Problem):
@@ -41,7 +46,7 @@ def same_origin(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     if site is not None:
         if site == "same-origin":
             return
-    elif origin is not None and origin != "null" and urlsplit(origin).netloc == connection.headers.get("host"):
+    elif origin is not None and urlsplit(origin).netloc in _own_hosts(connection):
         return
     raise Problem(
         403,
@@ -49,6 +54,12 @@ def same_origin(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         "this was not sent by a page of this server",
         remedy="open the page here, and send its form; programs use the API with a token",
     )
+
+
+def _own_hosts(connection: ASGIConnection[Any, Any, Any, Any]) -> frozenset[str]:
+    plane: Plane = connection.app.state.plane
+    public = plane.settings.public_url
+    return frozenset({connection.headers.get("host", ""), urlsplit(public).netloc if public else ""} - {""})
 
 
 def enters(scope: Scope | None) -> Guard:
@@ -71,9 +82,30 @@ def enters(scope: Scope | None) -> Guard:
 
 
 async def entering(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
-    """Who asks for a page; `EnterNeeded` where that is nobody yet."""
+    """Who asks for a page; `EnterNeeded` where that is nobody yet, or where they must choose a password first."""
     plane: Plane = connection.app.state.plane
-    if not plane.settings.open:
+    if plane.settings.open:
+        check_local(connection.headers.get("host"), connection.headers.get("origin"))
+    found = await logged_in(connection)
+    if found is None:
+        if plane.settings.open:
+            return Caller(plane.settings.user, EVERYTHING)
         raise EnterNeeded()
-    check_local(connection.headers.get("host"), connection.headers.get("origin"))
-    return Caller(plane.settings.user, EVERYTHING)
+    if found.user.must_change and not connection.url.path.startswith(OWN):
+        raise EnterNeeded("choose a password of your own first")
+    return found.caller
+
+
+async def logged_in(connection: ASGIConnection[Any, Any, Any, Any]) -> Found | None:
+    """The session of the cookie that came with the request, if it is good. What the cookie is next is set later."""
+    plane: Plane = connection.app.state.plane
+    cookie = shown_cookie(connection, plane.settings)
+    door = plane.find(Door)
+    if cookie is None or door is None:
+        return None
+    entered = await door.sessions.enter(cookie, used=LIVE not in connection.headers)
+    if entered is None:
+        return None
+    if entered.cookie is not None:
+        connection.scope["state"][COOKIE] = session_cookie(connection, plane.settings, entered.cookie)
+    return entered.found
