@@ -145,8 +145,8 @@ class Assets:
             raise AssetsMissing(
                 f"npm could not install what frontend/package-lock.json says, and the console's scripts are built of "
                 f"it:\n{failed}\n"
-                f"see that npm reaches its registry ({' '.join(node.npm)} ping), behind a proxy by HTTPS_PROXY,\n"
-                f"and try again. Herz's wheel and its sdist bring the scripts built: installing one needs no npm."
+                f"see that npm reaches its registry (`npm ping` tells), behind a proxy by HTTPS_PROXY, and try again.\n"
+                f"Herz's wheel and its sdist bring the scripts built: installing one of them needs no npm."
             )
         (self.modules / ".installed").write_text(self._wanted(tests=tests))
 
@@ -239,6 +239,7 @@ def run(what: str, command: list[str], folder: Path, node: Node) -> str:
             return ""
         output.seek(0)
         lines = output.read().decode(errors="replace").splitlines()
+    lines = [line for line in lines if "    at " not in line]  # node's stack says nothing to those who read this
     return "\n".join(f"  {line}" for line in lines[-20:]) or f"  {what} ended with {status} and said nothing"
 
 

@@ -78,6 +78,13 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path):
     assert here - set(zipfile.ZipFile(wheel).namelist()) == set()
 
 
+def test_the_wheel_brings_what_the_consoles_pages_load_with_its_licences(wheel: Path):
+    names = zipfile.ZipFile(wheel).namelist()
+    folder = "herz/server/console/static/vendor/"
+    loaded = ["htmx.js", "idiomorph.js", "editor.js", "charts.js", "charts.css", "graph.js", "LICENSES.txt"]
+    assert {folder + name for name in loaded} | {f"{folder}{name}.gz" for name in loaded} <= set(names)
+
+
 def test_the_installed_wheel_is_what_gets_imported(installed: Path):
     place = run(installed, "python", "-c", "import herz; print(herz.__file__)").strip()
     assert Path(place).is_relative_to(installed.parent)
