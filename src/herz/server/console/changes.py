@@ -103,8 +103,10 @@ _BELOW_APPS: Final = {"releases": "releases", "newest": "releases", "rollouts": 
 
 
 def topics_of(key: str) -> tuple[str, ...]:
-    """The topics that a key belongs to: `apps` is whatever is written of any namespace, and what else than releases and
-    rollouts a namespace has belongs to its draft.
+    """The topics that a key belongs to.
+
+    `apps` is whatever is written of any namespace; what else than releases and rollouts a namespace has belongs to its
+    draft.
     """
     match key.removeprefix("/herz/").split("/"):
         case ["apps", app, namespace, kind, *_]:

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import Body, FromQuery
 from litestar.response import Redirect
 
 from herz.release.channel import Channel, Release
@@ -74,7 +74,7 @@ async def home(
     request: Request[Any, Any, Any],
     plane: NamedDependency[Plane],
     caller: NamedDependency[Caller],
-    q: str = "",
+    q: FromQuery[str] = "",
 ) -> Response[str]:
     """What an engineer looks at first."""
     names = [
