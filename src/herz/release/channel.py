@@ -21,8 +21,10 @@ STABLE: Final = "stable"
 class Release(Record, frozen=True, kw_only=True):
     """An immutable version of a namespace's configuration. `number` counts from 1 within the namespace.
 
-    `digest` addresses its content. `fingerprint` is the release fingerprint of the merged layers, which every instance
-    that runs it computes as well. `patch_id` is the program that it is meant for, None for any.
+    `author` made it a release; `authors` wrote what in it had not been live before (None: an older version made it, and
+    only its author is known). `digest` addresses its content. `fingerprint` is the release fingerprint of the merged
+    layers, which every instance that runs it computes as well. `patch_id` is the program that it is meant for, None for
+    any.
     """
 
     app: str
@@ -36,6 +38,12 @@ class Release(Record, frozen=True, kw_only=True):
     patch_id: str | None = None
     git_commit: str | None = None
     parent: int | None = None
+    authors: tuple[str, ...] | None = None
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Who wrote it, as far as that is known."""
+        return (self.author,) if self.authors is None else self.authors
 
     @property
     def version(self) -> str:

@@ -154,6 +154,8 @@ class Rollout(Record, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     allow_overrides: tuple[str, ...] = ()
     allow_empty: bool = False
+    approved_by: tuple[str, ...] = ()
+    """Who had approved the release when it began, where that was needed."""
 
     phase: Phase = Phase.PENDING
     batch: int = 1

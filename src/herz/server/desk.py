@@ -6,12 +6,15 @@ number of servers on one store act at once, and the slower one looks again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from herz.errors import UsageError
+from herz.release.approval import Publication
 from herz.release.channel import Channel, Pointer, Release
 from herz.release.content import Content
 from herz.release.record import Record, encode
+from herz.server.approvals import Judged, Subject, published, subject_of
 from herz.server.audit import By
 from herz.server.drafts import Draft, StoredDraft, busy, checked_message
 from herz.server.problems import Problem
@@ -52,23 +55,30 @@ class Desk(Releases):
     ) -> Release:
         """Make the draft a release, and point the channel at it unless `publish` is False.
 
-        A `Problem` 422 with every fault when it is not valid, 409 when the draft is not at revision `expect`, or when a
-        rollout is under way, which `force` ends (not the faults: what instances cannot read helps nobody).
+        A `Problem` 422 with every fault when it is not valid, 409 when the draft is not at revision `expect`, when a
+        rollout is under way, or when it is not approved. `force` ends the rollout and goes past the approval (not the
+        faults: what instances cannot read helps nobody).
         """
         message = checked_message(message, required=True)
         for what, word in (("patch id", patch_id), ("commit", git_commit)):
             _check_word(what, word)
         for _ in range(_ATTEMPTS):
             channel_entry = await self._store.get(channel_key(app, namespace))
-            forced, free = False, list[Compare]()
+            channel = channel_in(channel_entry)
+            past, free = list[str](), list[Compare]()
             if publish:
-                forced, unchanged = await self._check_free(app, namespace, channel_in(channel_entry), force)
+                past, unchanged = await self._check_free(app, namespace, channel, force)
                 free.append(unchanged)
             draft = await self.drafts.get(app, namespace)
             _check_expected(draft, expect)
             content = draft.content or Content()
             schema = await self.schemas.get(app, namespace)
             _check_valid(await validated(content, self.readings, schema, keys=self.schemas.keys))
+            judged: Judged | None = None
+            if publish:
+                subject = Subject(draft.digest, draft.authors, None)
+                judged = await self._check_approved(app, namespace, subject, channel, force, past)
+                free += judged.compares
             counter = await self._store.get(counter_key(app, namespace))
             release = Release(
                 app=app,
@@ -82,18 +92,17 @@ class Desk(Releases):
                 patch_id=patch_id,
                 git_commit=git_commit,
                 parent=draft.base,
+                authors=draft.authors,
             )
             held, touched = self._contents.holding(draft.digest)
             then: list[Operation] = [
                 touched,
                 Put(counter_key(app, namespace), b"%d" % release.number),
                 Put(release_key(app, namespace, release.number), encode(release)),
-                Put(draft_key(app, namespace), encode(_rebased(draft, release.number))),
+                Put(draft_key(app, namespace), encode(_rebased(draft, release.number, live=publish))),
             ]
-            if publish:
-                then.append(Put(channel_key(app, namespace), encode(_pointed(release))))
-            if forced:
-                then.append(glass_broken(release, by.actor, message, self._clock.now()))
+            if judged is not None:
+                then += self._pointing(release, judged, by, message, past)
             result = await self._audit.commit(
                 Txn(
                     (
@@ -109,8 +118,8 @@ class Desk(Releases):
                 "release.published" if publish else "release.created",
                 release.version,
                 message=message,
-                details=_told(release),
-                forced=forced,
+                details=_told(release) | _agreed(judged),
+                forced=bool(past),
             )
             if result.succeeded:
                 return release
@@ -119,13 +128,17 @@ class Desk(Releases):
     async def publish(
         self, app: str, namespace: str, number: int, *, by: By, message: str, force: bool = False
     ) -> Moved:
-        """Point the channel at a release. `Problem` 409 while a rollout is under way, unless `force` ends it."""
+        """Point the channel at a release.
+
+        A `Problem` 409 while a rollout is under way or it is not approved: `force` ends the one and passes the other.
+        """
         message = checked_message(message, required=True)
         release = await self.release(app, namespace, number)
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(channel_key(app, namespace))
-            forced, free = await self._check_free(app, namespace, channel_in(entry), force)
-            moved = await self._move(release, entry, by, "release.published", message, (free,), forced=forced)
+            past, free = await self._check_free(app, namespace, channel_in(entry), force)
+            judged = await self._check_approved(app, namespace, subject_of(release), channel_in(entry), force, past)
+            moved = await self._move(release, entry, by, "release.published", message, judged, (free,), past=past)
             if moved is not None:
                 return moved
         raise busy(app, namespace)
@@ -135,6 +148,7 @@ class Desk(Releases):
     ) -> Moved:
         """Point the channel at an older release and reset the draft to it, both in one write.
 
+        What was live before needs no approval; a `Problem` 409 where it was not and is not approved.
         The content that the draft had stays readable as its `kept`. `expect` is the draft's revision that was seen.
         """
         message = checked_message(message, required=True)
@@ -143,6 +157,7 @@ class Desk(Releases):
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(channel_key(app, namespace))
             _, free = await self._check_free(app, namespace, channel_in(entry), force=False)
+            judged = await self._check_approved(app, namespace, subject_of(release), channel_in(entry), False, [])
             draft = await self.drafts.facts(app, namespace)
             _check_expected(draft, expect)
             reset = StoredDraft(
@@ -152,10 +167,11 @@ class Desk(Releases):
                 base=release.number,
                 message=message,
                 kept=draft.digest if draft is not None and draft.digest != release.digest else None,
+                authors=(),
             )
             seen = Compare.unchanged(key, 0 if draft is None else draft.revision)
             moved = await self._move(
-                release, entry, by, "release.rolled-back", message, (free, seen), (Put(key, encode(reset)),)
+                release, entry, by, "release.rolled-back", message, judged, (free, seen), (Put(key, encode(reset)),)
             )
             if moved is not None:
                 return moved
@@ -168,21 +184,19 @@ class Desk(Releases):
         by: By,
         action: str,
         message: str,
+        judged: Judged,
         compares: tuple[Compare, ...],
         further: tuple[Put, ...] = (),
         *,
-        forced: bool = False,
+        past: Sequence[str] = (),
     ) -> Moved | None:
         """The channel pointed at `release`; None when somebody else was quicker."""
         key, before = channel_key(release.app, release.namespace), channel_in(entry)
-        channel = _pointed(release)
         held, touched = self._contents.holding(release.digest)
-        then = [Put(key, encode(channel)), touched, *further]
-        if forced:
-            then.append(glass_broken(release, by.actor, message, self._clock.now()))
+        then = [touched, *further, *self._pointing(release, judged, by, message, past)]
         result = await self._audit.commit(
             Txn(
-                (Compare.unchanged(key, revision_of(entry)), held, *compares),
+                (Compare.unchanged(key, revision_of(entry)), held, *compares, *judged.compares),
                 then,
             ),
             by,
@@ -191,14 +205,37 @@ class Desk(Releases):
             message=message,
             details={
                 **_told(release),
+                **_agreed(judged),
                 "before": None if before.stable.release is None else before.stable.release.number,
             },
-            forced=forced,
+            forced=bool(past),
         )
-        return Moved(revision=result.revision, release=release, channel=channel) if result.succeeded else None
+        return Moved(revision=result.revision, release=release, channel=_pointed(release)) if result.succeeded else None
 
-    async def _check_free(self, app: str, namespace: str, channel: Channel, force: bool) -> tuple[bool, Compare]:
-        """Whether this act overrides a rollout under way, and the condition that none has begun since.
+    def _pointing(self, release: Release, judged: Judged, by: By, message: str, past: Sequence[str]) -> list[Put]:
+        """The writes that make `release` stable, kept as proof that it was; loud where it is `past` a rule."""
+        now = self._clock.now()
+        told = Publication(time=now, by=by.actor, approved_by=judged.state.approved_by, forced=bool(past))
+        writes = [
+            Put(channel_key(release.app, release.namespace), encode(_pointed(release))),
+            published(release.ref, release.app, release.namespace, told),
+        ]
+        return [*writes, glass_broken(release, by.actor, message, now, past)] if past else writes
+
+    async def _check_approved(
+        self, app: str, namespace: str, subject: Subject, channel: Channel, force: bool, past: list[str]
+    ) -> Judged:
+        """How it stands with the approval of what is to become stable; adds to `past` where `force` passes it.
+
+        A `Problem` 409 where it is not approved and may not.
+        """
+        judged = await self.approvals.judged(app, namespace, subject, channel.stable.release)
+        if judged.past(force):
+            past.append(f"without the approval that {', '.join(judged.state.layers)} needs")
+        return judged
+
+    async def _check_free(self, app: str, namespace: str, channel: Channel, force: bool) -> tuple[list[str], Compare]:
+        """What this act overrides, a rollout under way or nothing, and the condition that none has begun since.
 
         A `Problem` 409 when there is one and it may not.
         """
@@ -206,7 +243,7 @@ class Desk(Releases):
         rollout, unchanged = await self.flight(app, namespace)
         rollout = rollout or next(iter(moving), None)
         if rollout is None and not channel.cohorts:
-            return False, unchanged
+            return [], unchanged
         if not force:
             raise Problem(
                 409,
@@ -215,7 +252,7 @@ class Desk(Releases):
                 remedy="wait for it or abort it; force ends it, and says so in the audit log",
                 rollout=rollout,
             )
-        return True, unchanged
+        return ["while a rollout was under way"], unchanged
 
 
 def _pointed(release: Release) -> Channel:
@@ -223,9 +260,16 @@ def _pointed(release: Release) -> Channel:
     return Channel(stable=Pointer(release=release.ref))
 
 
-def _rebased(draft: Draft, number: int) -> StoredDraft:
+def _rebased(draft: Draft, number: int, *, live: bool) -> StoredDraft:
+    """The draft once it is release `number`. Whose work it was matters no more once it is live."""
     return StoredDraft(
-        digest=draft.digest, author=draft.author, time=draft.time, base=number, message=draft.message, kept=draft.kept
+        digest=draft.digest,
+        author=draft.author,
+        time=draft.time,
+        base=number,
+        message=draft.message,
+        kept=draft.kept,
+        authors=() if live else draft.authors,
     )
 
 
@@ -236,6 +280,19 @@ def _told(release: Release) -> dict[str, Any]:
         "fingerprint": release.fingerprint,
         "patch_id": release.patch_id,
         "git_commit": release.git_commit,
+    }
+
+
+def _agreed(judged: Judged | None) -> dict[str, Any]:
+    """What the audit log keeps of an approval, where the layers that change need one."""
+    if judged is None or not judged.state.layers:
+        return {}
+    state = judged.state
+    return {
+        "layers": state.layers,
+        "approved_by": state.approved_by,
+        "authors": state.authors,
+        "was_stable": state.was_stable,
     }
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from herz.errors import HerzError, RevisionExpired, UsageError
+from herz.release.approval import joined
 from herz.release.channel import Channel, Release
 from herz.release.content import Content, LayerText
 from herz.release.difference import KeyDifference, differences, merged
@@ -30,10 +31,14 @@ FIRST_LAYER: Final = "application"
 """The layer that keys go to when a draft has none yet."""
 _ATTEMPTS: Final = 50
 _MESSAGE_LENGTH: Final = 4000
+_AUTHORS_MOST: Final = 200
 
 
 class StoredDraft(Record, frozen=True, kw_only=True):
-    """A draft as it is stored: the address of its content. `kept` is the content that a reset put aside."""
+    """A draft as it is stored: the address of its content. `kept` is the content that a reset put aside.
+
+    `authors` is everybody who wrote it since its content was last live (None: an older version wrote it).
+    """
 
     digest: str
     author: str
@@ -41,12 +46,14 @@ class StoredDraft(Record, frozen=True, kw_only=True):
     base: int | None = None
     message: str = ""
     kept: str | None = None
+    authors: tuple[str, ...] | None = None
 
 
 class Draft(Record, frozen=True, kw_only=True):
     """A draft. `revision` is the store's at which it was last written; `base` the release that it was begun from.
 
-    `content` is None where only the facts are asked for.
+    `author` wrote it last; `authors` is everybody who wrote what in it was never live. `content` is None where only the
+    facts are asked for.
     """
 
     revision: int
@@ -56,6 +63,7 @@ class Draft(Record, frozen=True, kw_only=True):
     base: int | None = None
     message: str = ""
     kept: str | None = None
+    authors: tuple[str, ...] = ()
     content: Content | None = None
 
 
@@ -119,7 +127,13 @@ class Drafts:
                 await self._check_base(app, namespace, base)
             kept = present.digest if present is not None and expect is None and present.digest != digest else None
             made = StoredDraft(
-                digest=digest, author=by.actor, time=self._clock.now(), base=base, message=message, kept=kept
+                digest=digest,
+                author=by.actor,
+                time=self._clock.now(),
+                base=base,
+                message=message,
+                kept=kept,
+                authors=await self._authors(app, namespace, present, by),
             )
             held, touched = self._contents.holding(digest)
             result = await self._audit.commit(
@@ -222,6 +236,19 @@ class Drafts:
         release = stored(entry, Channel).stable.release
         return (Content(), None) if release is None else (await self._contents.read(release.digest), release.number)
 
+    async def _authors(self, app: str, namespace: str, present: Draft | None, by: By) -> tuple[str, ...]:
+        """Who wrote the draft once `by` has: nobody else where it begins from nothing, or from what is live."""
+        if present is None or not present.authors:
+            return (by.actor,)
+        entry = await self._store.get(channel_key(app, namespace))
+        live = None if entry is None else stored(entry, Channel).stable.release
+        authors = joined(() if live is not None and live.digest == present.digest else present.authors, by.actor)
+        if len(authors) > _AUTHORS_MOST:
+            raise UsageError(
+                f"more than {_AUTHORS_MOST} people wrote this draft", remedy="release it, or throw it away"
+            )
+        return authors
+
     # --- whoever was slower
 
     async def _base(self, app: str, namespace: str, present: Draft | None) -> int | None:
@@ -319,7 +346,8 @@ def _draft(entry: Entry, content: Content | None = None) -> Draft:
 
 
 def _facts(draft: StoredDraft) -> dict[str, Any]:
-    return {name: getattr(draft, name) for name in ("digest", "author", "time", "base", "message", "kept")}
+    facts = {name: getattr(draft, name) for name in ("digest", "author", "time", "base", "message", "kept")}
+    return {**facts, "authors": (draft.author,) if draft.authors is None else draft.authors}
 
 
 def _shown(draft: Draft) -> dict[str, Any]:

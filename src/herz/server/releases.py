@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from herz.errors import StoreCorrupt, UsageError
+from herz.release.approval import ApprovalState, Policy
 from herz.release.channel import Channel, Release
 from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.record import Record
 from herz.release.rollout_record import Phase
+from herz.server.approvals import Approvals
 from herz.server.audit import Audit
 from herz.server.clock import Clock
 from herz.server.contents import Contents
 from herz.server.drafts import Draft, Drafts, compared
+from herz.server.policies import Policies
 from herz.server.problems import not_found
 from herz.server.reading import Readings
 from herz.server.schemas import Schemas
@@ -45,7 +48,10 @@ class Namespaces(Record, frozen=True, kw_only=True):
 
 
 class Overview(Record, frozen=True, kw_only=True):
-    """How a namespace stands: `newest` is the last release, `draft` is without its content."""
+    """How a namespace stands: `newest` is the last release, `draft` is without its content.
+
+    `policy` says what must be approved before it is live; where there is one, `approval` how it stands with the draft.
+    """
 
     app: str
     namespace: str
@@ -55,6 +61,8 @@ class Overview(Record, frozen=True, kw_only=True):
     draft: Draft | None = None
     instances: int = 0
     rollout: str | None = None
+    policy: Policy | None = None
+    approval: ApprovalState | None = None
 
 
 class _Newest(Record, frozen=True, kw_only=True):
@@ -77,6 +85,8 @@ class Releases:
         self.readings = Readings()
         self.schemas = Schemas(store, audit, settings)
         self.drafts = Drafts(store, contents, self.readings, audit, clock, self.schemas)
+        self.policies = Policies(store, audit)
+        self.approvals = Approvals(store, contents, audit, clock, self.drafts, self.policies)
 
     async def apps(self) -> tuple[Namespaces, ...]:
         """Every application with a draft, a schema or a release."""
@@ -98,7 +108,9 @@ class Releases:
         channel, revision = await self.channel(app, namespace)
         newest = await self._newest(app, namespace)
         draft = await self.drafts.facts(app, namespace)
-        if not revision and newest is None and draft is None and await self.schemas.get(app, namespace) is None:
+        policy = await self.policies.get(app, namespace)
+        known = revision or newest is not None or draft is not None or policy is not None
+        if not known and await self.schemas.get(app, namespace) is None:
             raise not_found(f"there is nothing at {place(app, namespace)}", remedy="write a draft: herz draft write")
         return Overview(
             app=app,
@@ -109,6 +121,10 @@ class Releases:
             draft=draft,
             instances=await self._count(fleet_prefix(app, namespace)),
             rollout=await self.in_flight(app, namespace),
+            policy=policy,
+            approval=await self.approvals.of_draft(app, namespace, draft)
+            if policy is not None and draft is not None
+            else None,
         )
 
     async def channel(self, app: str, namespace: str) -> tuple[Channel, int]:

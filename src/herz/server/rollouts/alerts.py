@@ -73,15 +73,15 @@ def posted(alert: Alert, name: str) -> Put:
     return Put(f"{ALERTS}{place(alert.app, alert.namespace)}/{checked_name(name, 'an alert')}", encode(alert))
 
 
-def glass_broken(release: Release, author: str, message: str, now: datetime) -> Put:
-    """The write that has people told that `author` published `release` past a rollout, whatever was verified."""
+def glass_broken(release: Release, author: str, message: str, now: datetime, past: Sequence[str]) -> Put:
+    """The write that has people told that `author` published `release` past what stood in its way."""
     alert = Alert(
         kind="forced",
         app=release.app,
         namespace=release.namespace,
         release=release.number,
         author=author,
-        text=f"{author} forced release {release.number} while a rollout was under way: {message}",
+        text=f"{author} forced release {release.number} {' and '.join(past)}: {message}",
         time=now,
     )
     return posted(alert, f"forced-{release.number}-{now.timestamp() * 1000:.0f}")

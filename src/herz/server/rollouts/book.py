@@ -16,6 +16,7 @@ from herz.release.channel import Channel, Release
 from herz.release.plan import Plan
 from herz.release.record import Record, decode, encode
 from herz.release.rollout import Check, Rollout
+from herz.server.approvals import Approvals, subject_of
 from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.problems import Problem, not_found
@@ -71,14 +72,14 @@ def stored(entry: Entry) -> Stored:
 class Book:
     """The rollouts in a store. Whatever is ordered here is in the audit log, in the same transaction."""
 
-    def __init__(self, store: Store, audit: Audit, clock: Clock) -> None:
-        self._store, self._audit, self._clock = store, audit, clock
+    def __init__(self, store: Store, audit: Audit, clock: Clock, approvals: Approvals) -> None:
+        self._store, self._audit, self._clock, self._approvals = store, audit, clock, approvals
 
     async def start(self, app: str, namespace: str, wish: Wish, by: By) -> Rollout:
         """Begin a rollout; whoever holds the lease drives it from here.
 
-        `Conflict` while another one is in flight, a `Problem` 404 for a release that does not exist, `UsageError` for
-        a wish that makes no sense.
+        `Conflict` while another one is in flight, a `Problem` 404 for a release that does not exist, 409 for one that
+        is not approved, `UsageError` for a wish that makes no sense. Its promotion needs no approval again.
         """
         plan = wish.plan.checked()
         if len(wish.checks) > CHECKS or len({check.name for check in wish.checks}) < len(wish.checks):
@@ -94,6 +95,8 @@ class Book:
             await self._refuse_second(app, namespace, counter.newest)
             if channel.stable.release is not None and channel.stable.release.number == release.number:
                 raise UsageError(f"{release.version} is stable already", remedy="roll out another release")
+            judged = await self._approvals.judged(app, namespace, subject_of(release), channel.stable.release)
+            judged.past(force=False)
             now = self._clock.now()
             number = counter.newest + 1
             rollout = Rollout(
@@ -113,12 +116,14 @@ class Book:
                 checks=wish.checks,
                 allow_overrides=wish.allow_overrides,
                 allow_empty=wish.allow_empty,
+                approved_by=judged.state.approved_by,
             )
             done = await self._audit.commit(
                 Txn(
                     (
                         Compare.unchanged(rollout_counter_key(app, namespace), counted),
                         Compare.unchanged(channel_key(app, namespace), at),
+                        *judged.compares,
                     ),
                     (
                         Put(rollout_counter_key(app, namespace), encode(Counter(newest=number))),
@@ -129,7 +134,12 @@ class Book:
                 "rollout.start",
                 f"{app}/{namespace} {rollout.id}",
                 message=wish.message,
-                details={"release": release.number, "patch_id": rollout.patch_id, "plan": msgspec.to_builtins(plan)},
+                details={
+                    "release": release.number,
+                    "patch_id": rollout.patch_id,
+                    "plan": msgspec.to_builtins(plan),
+                    "approved_by": rollout.approved_by,
+                },
             )
             if done.succeeded:
                 return rollout

@@ -16,11 +16,13 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from herz.errors import HerzError, LeaseLost, NotRunning
+from herz.release.approval import Publication
 from herz.release.atomicity import Verdict
 from herz.release.channel import STABLE, Mailbox
 from herz.release.member import Member
 from herz.release.record import encode
 from herz.release.rollout import Act, Check, CheckResult, Decision, Phase, Rollout, Seen, abort, decide, told
+from herz.server.approvals import published
 from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.hub import Hub, Namespace
@@ -198,6 +200,8 @@ class Drive:
         then: list[Operation] = [Put(self._key, encode(after)), *alerts_of(before, decision.rollout)]
         if decision.channel is not None:
             then.append(Put(self._channel_key, encode(decision.channel)))
+            if decision.channel.stable.release == after.release:
+                then.append(published(after.release, after.app, after.namespace, self._publication(after)))
         then.extend(self._mailbox(instance, cohort) for instance, cohort in decision.assign)
         txn = Txn(compares, then, (Get(self._held.key), Get(self._key)))
         if self._held.lost:
@@ -226,6 +230,16 @@ class Drive:
             self.tell(stored(record[0]))
         if record and record[0].mod_revision == revision:  # so it was the channel, which the hub has not seen yet
             self._live = max(self._live, await self._moved_at())
+
+    def _publication(self, after: Rollout) -> Publication:
+        """That the release is stable: everybody runs it from now on."""
+        return Publication(
+            time=self._now(),
+            by=after.author if after.forced is None else after.forced.by,
+            approved_by=after.approved_by,
+            forced=after.forced is not None,
+            rollout=after.id,
+        )
 
     async def _moved_at(self) -> int:
         entry = await self._store.get(self._channel_key)

@@ -78,7 +78,7 @@ class Rollouts:
         self._outbound = Outbound()
         self._deployer = Deployer(settings.deployers, self._outbound)
         hub = plane.of(Hub)
-        book = plane.offer(Book(plane.store, plane.audit, plane.clock))
+        book = plane.offer(Book(plane.store, plane.audit, plane.clock, plane.desk.approvals))
         references = References(plane.contents, plane.desk.readings)
         verifier = Verifier(plane.store, plane.of(Asking), references, plane.clock, plane.of(Metrics).verified)
         proofs = plane.offer(Proofs(hub, book, verifier))
