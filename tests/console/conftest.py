@@ -80,3 +80,10 @@ async def released(plane: Plane, *texts: str, app: str = "pay", namespace: str =
 
 async def _revision(plane: Plane) -> int:
     return (await plane.store.status()).revision
+
+
+@pytest.fixture
+async def memory_store() -> AsyncIterator[MemoryStore]:
+    store = MemoryStore()
+    yield store
+    await store.close()

@@ -40,7 +40,7 @@ def test_a_translation_has_the_places_of_its_text(language):
         if not message.id:
             continue
         ids = [message.id] if isinstance(message.id, str) else list(message.id)
-        strings = [message.string] if isinstance(message.string, str) else list(message.string)
+        strings = [message.string] if isinstance(message.string, str) else list(message.string or ())
         wanted = set().union(*map(placeholders, ids))
         wrong += [text for text in strings if placeholders(text) != wanted]
     assert not wrong

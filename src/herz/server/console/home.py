@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromQuery
+from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect
 
 from herz.release.channel import Channel, Release
@@ -24,6 +24,7 @@ from herz.server.drafts import Draft
 from herz.server.hub import Hub, Namespace
 from herz.server.instances import agrees
 from herz.server.plane import Plane
+from herz.server.problems import not_found
 from herz.server.rollouts.book import Book
 from herz.server.tokens import Scope
 
@@ -141,4 +142,10 @@ async def language(
     return Redirect(back, status_code=303, cookies=[kept])
 
 
-PAGES: Final = (home, language)
+@get("/{rest:path}", guards=[enters(None)])
+async def nowhere(rest: FromPath[str]) -> None:
+    """A page that does not exist says so as a page."""
+    raise not_found(f"there is no page {rest}", remedy="go to the overview")
+
+
+PAGES: Final = (home, language, nowhere)

@@ -29,6 +29,8 @@ class TouchedKeys:
         self.proof_s = store.proof_s
         self._store, self._prefix = store, prefix
         self._identity = ""
+        self.followed = False
+        """Whether a watch stands: from then on nothing is missed."""
 
     async def read(self) -> Document:
         """Nothing, as of now: whatever was written before is not told."""
@@ -44,6 +46,7 @@ class TouchedKeys:
         """Every revision after `after` that writes under the prefix."""
         try:
             async with self._store.watch(self._prefix, after, previous=False) as changes:
+                self.followed = True
                 yield self._items(changes)
         except StoreError as error:
             raise RevisionExpired(
