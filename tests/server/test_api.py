@@ -383,6 +383,13 @@ ROUTES: list[tuple[str, str, object, str]] = [
     ("POST", "/rollback", {"to": 1, "message": "x"}, "release"),
     ("POST", "/publish", {"release": 1, "message": "x"}, "release"),
     ("GET", "/channel", None, "read"),
+    ("GET", "/policy", None, "read"),
+    ("PUT", "/policy", {"layers": ["tenant"]}, "admin"),
+    ("DELETE", "/policy", None, "admin"),
+    ("GET", "/approvals", None, "read"),
+    ("POST", "/approvals", {"digest": "sha256:" + "0" * 64}, "approve"),
+    ("DELETE", f"/approvals?digest=sha256:{'0' * 64}", None, "approve"),
+    ("GET", "/releases/1/publications", None, "read"),
 ]
 
 

@@ -16,7 +16,7 @@ from herz import __version__
 from herz.errors import HerzError
 from herz.release.channel import Channel
 from herz.release.record import Record, encode
-from herz.server import api_admin, api_drafts, api_releases
+from herz.server import api_admin, api_approvals, api_drafts, api_releases
 from herz.server.access import Caller, known, requires
 from herz.server.plane import PLACE, Part, Plane
 from herz.server.problems import answers
@@ -140,6 +140,7 @@ def part(plane: Plane) -> Part:
             openapi,
             *api_drafts.HANDLERS,
             *api_releases.HANDLERS,
+            *api_approvals.HANDLERS,
             *api_admin.HANDLERS,
         ],
         routes=[health],

@@ -73,7 +73,8 @@ async def create_release(
 ) -> Release:
     """Immutable and numbered. Everybody runs it at once, unless `publish` is false: then it stays dormant.
 
-    409 while a rollout is under way; `force` ends the rollout, and is loud in the audit log.
+    409 while a rollout is under way, or while a change that needs approval has none; `force` ends the rollout and
+    passes the approval, and is loud in the audit log.
     """
     return await plane.desk.create(
         app,
@@ -161,7 +162,10 @@ async def rollback(
     namespace: FromPath[str],
     data: JSONBody[RollbackBody],
 ) -> Moved:
-    """Point the channel at it, and reset the draft to its content, in one write. 409 while a rollout is under way."""
+    """Point the channel at it, and reset the draft to its content, in one write. 409 while a rollout is under way.
+
+    What was live before needs no approval.
+    """
     return await plane.desk.rollback(app, namespace, data.to, by=caller.by, message=data.message, expect=data.expect)
 
 
@@ -180,7 +184,10 @@ async def publish(
     namespace: FromPath[str],
     data: JSONBody[PublishBody],
 ) -> Moved:
-    """Point the channel at it. 409 while a rollout is under way; `force` ends the rollout, loudly."""
+    """Point the channel at it.
+
+    409 while a rollout is under way, or while it is not approved; `force` overrides both, loudly.
+    """
     return await plane.desk.publish(app, namespace, data.release, by=caller.by, message=data.message, force=data.force)
 
 

@@ -73,7 +73,10 @@ async def start_rollout(
     namespace: FromPath[str],
     data: JSONBody[Wish],
 ) -> Rollout:
-    """Batch by batch, each prepared, committed at one write, and verified. 409 while another one is in flight."""
+    """Batch by batch, each prepared, committed at one write, and verified.
+
+    409 while another one is in flight, or while the release is not approved; its promotion needs no approval again.
+    """
     plane.of(Rollouts).check(data)
     return await plane.of(Book).start(app, namespace, data, caller.by)
 
