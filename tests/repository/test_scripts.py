@@ -72,3 +72,18 @@ def test_setup_refuses_an_interpreter_that_is_too_old(tmp_path: Path):
     assert done.returncode == 1
     assert "is not a Python 3.11 or newer" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_servers_script_names_the_packages_that_are_missing(tmp_path: Path):
+    script = ROOT / "tools" / "servers"
+    done = subprocess.run([script, "--check"], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    for package in ("etcd-server", "default-jre-headless", "prometheus", "chromium", "fonts-wqy-microhei"):
+        assert package in done.stderr.splitlines()[-1].split()
+
+
+def test_the_servers_script_wants_only_what_is_named(tmp_path: Path):
+    (tmp_path / "chromium").symlink_to("/bin/true")
+    script = ROOT / "tools" / "servers"
+    done = subprocess.run([script, "--check", "browser"], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "servers: install them: sudo apt-get install fonts-wqy-microhei"
