@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from herz.release.content import CONTENT_BYTES
 
@@ -25,6 +26,11 @@ class Provider:
     skew_s: int = 60
     """Seconds that the provider's clock may differ from ours."""
     timeout_s: float = 10.0
+
+    @property
+    def label(self) -> str:
+        """What the login page calls it: its host."""
+        return urlsplit(self.issuer).hostname or self.issuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

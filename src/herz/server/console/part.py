@@ -16,6 +16,7 @@ from herz.server.console.changes import Changes
 from herz.server.console.live import OpenPages
 from herz.server.console.pages import LIVE, Pages, page
 from herz.server.console.static_files import StaticFiles
+from herz.server.door.cookies import renewing
 from herz.server.door.entering import EnterNeeded
 from herz.server.hub import Hub
 from herz.server.plane import Part, Plane
@@ -43,6 +44,7 @@ def part(plane: Plane) -> Part:
     console = Router(
         path="/console",
         route_handlers=list(PAGES),
+        middleware=[renewing],
         before_request=known_page,
         exception_handlers={HerzError: problem_page, HTTPException: problem_page, Exception: problem_page},
         include_in_schema=False,
