@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 60
 SEED ?= 1
 EVENTS ?= 1000000
 
-.PHONY: help setup assets servers demo test quick lint types rules changes tests format api changelog bench faults fuzz wheel clean
+.PHONY: help setup assets servers demo test quick lint types rules changes tests format api changelog bench faults fuzz screenshots wheel clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 20
@@ -76,6 +76,10 @@ faults: ## break a real etcd under EVENTS (1000000) writes, repeated by SEED (1)
 
 fuzz: setup ## feed every decoder random bytes for FUZZ_SECONDS each (60)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -m fuzz -o timeout=0
+
+screenshots: setup ## pictures of every page of the console, in build/screenshots
+	@tools/servers chromium
+	@$(PY) tools/screenshots.py
 
 wheel: setup ## dist/herz-VERSION-py3-none-any.whl
 	@$(PY) -m build --wheel --no-isolation
