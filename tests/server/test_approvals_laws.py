@@ -42,6 +42,7 @@ class Text(NamedTuple):
 
 
 NOTHING = Text(-1, -1)
+NONE_NEEDED: tuple[frozenset[str], int] = (frozenset(), 0)
 texts = st.builds(Text, st.integers(0, 1), st.integers(0, 2))
 
 
@@ -82,7 +83,7 @@ class ApprovalMachine(RuleBasedStateMachine):
         self.releases: list[Made] = []
         self.live: int | None = None
         self.was_live: set[int] = set()
-        self.policy: tuple[frozenset[str], int] | None = None
+        self.policy: tuple[frozenset[str], int] = NONE_NEEDED
         self.agreed: dict[Text, dict[str, Agreed]] = {}
         self.forced = 0
 
@@ -104,7 +105,7 @@ class ApprovalMachine(RuleBasedStateMachine):
 
     def needs(self, text, number=None):
         """The layers of `text` that need approval now."""
-        if self.policy is None or number in self.was_live:
+        if number in self.was_live:
             return frozenset()
         before = self.stable()
         layers = {name for name in Text._fields if getattr(before, name) != getattr(text, name)}
@@ -137,8 +138,8 @@ class ApprovalMachine(RuleBasedStateMachine):
         self.wrote(text, name)
 
     def wrote(self, text, name):
-        nobodys = self.draft is None or self.draft.text == self.stable() or not self.draft.authors
-        others = frozenset() if nobodys else self.draft.authors
+        nobodys = self.draft is None or self.draft.text == self.stable()
+        others = frozenset() if self.draft is None or nobodys else self.draft.authors
         self.draft = Made(text, others | {name})
 
     @rule(server=servers, name=people)
@@ -161,8 +162,9 @@ class ApprovalMachine(RuleBasedStateMachine):
 
     @rule(server=servers)
     def ask_no_more(self, server):
-        self.do(self.planes[server].desk.policies.delete(*AT, by=By("root")))
-        self.policy = None
+        answer = self.do(self.planes[server].desk.policies.delete(*AT, by=By("root")))
+        assert (answer == "not-found") == (self.policy == NONE_NEEDED)
+        self.policy = NONE_NEEDED
 
     def number(self, data):
         """A release's number, or None for the draft."""
@@ -174,6 +176,7 @@ class ApprovalMachine(RuleBasedStateMachine):
     def approve(self, server, name, data):
         number = self.number(data)
         made = self.draft if number is None else self.releases[number - 1]
+        assert made is not None
         approvals = self.planes[server].desk.approvals
         state = self.do(approvals.state(*AT, number))
         answer = self.do(approvals.give(*AT, number, digest=state.digest, by=By(name)))
@@ -207,17 +210,20 @@ class ApprovalMachine(RuleBasedStateMachine):
         meanwhile = self.in_between(data)
         answer = self.do(self.planes[0].desk.create(*AT, by=By(name), message="go", force=force))
         self.happened(meanwhile)
-        if not self.judged(answer, self.draft, None, force):
-            return
-        self.releases.append(self.draft)
-        self.pointed(len(self.releases))
-        self.draft = Made(self.draft.text, frozenset())
+        draft = self.draft
+        assert draft is not None
+        if self.judged(answer, draft, None, force):
+            self.releases.append(draft)
+            self.pointed(len(self.releases))
+            self.draft = Made(draft.text, frozenset())
 
-    @precondition(lambda self: self.draft is not None)
     @rule(server=servers, name=people)
     def release_dormant(self, server, name):
-        self.do(self.planes[server].desk.create(*AT, by=By(name), message="go", publish=False))
-        self.releases.append(self.draft)
+        answer = self.do(self.planes[server].desk.create(*AT, by=By(name), message="go", publish=False))
+        if self.draft is None:
+            assert answer == "not-found"
+        else:
+            self.releases.append(self.draft)
 
     @precondition(lambda self: self.releases)
     @rule(name=people, force=st.booleans(), data=st.data())
@@ -260,9 +266,9 @@ class ApprovalMachine(RuleBasedStateMachine):
                 lambda: desk.policies.put(*AT, Policy(layers=("*",), approvals=count), by=By("root")),
                 lambda: self.asked(("*",), count),
             )
-        if act == "ask no more" and self.policy is not None:
+        if act == "ask no more" and self.policy != NONE_NEEDED:
             return self.arranged(
-                lambda: desk.policies.delete(*AT, by=By("root")), lambda: setattr(self, "policy", None)
+                lambda: desk.policies.delete(*AT, by=By("root")), lambda: setattr(self, "policy", NONE_NEEDED)
             )
         if act == "edit":
             text, name = data.draw(texts), data.draw(people)
@@ -300,9 +306,10 @@ class ApprovalMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_state_that_is_told_is_what_publishing_goes_by(self):
-        things = [(None, self.draft)] if self.draft is not None else []
-        things += list(enumerate(self.releases, 1))
+        things: list[tuple[int | None, Made | None]] = [(None, self.draft), *enumerate(self.releases, 1)]
         for number, made in things:
+            if made is None:
+                continue
             state = self.do(self.planes[1].desk.approvals.state(*AT, number))
             assert state.needed == bool(self.needs(made.text, number))
             assert state.ok == self.approved(made, number)
