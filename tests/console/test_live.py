@@ -139,14 +139,14 @@ async def test_the_stream_ends_when_the_server_stops(browser, server, plane):
 def made(monkeypatch):
     """How often the overview was really made."""
     count = []
-    row = home._row
+    rows = home._rows
 
     async def counted(*what):
         count.append(what[1:])
         await asyncio.sleep(0.05)
-        return await row(*what)
+        return await rows(*what)
 
-    monkeypatch.setattr(home, "_row", counted)
+    monkeypatch.setattr(home, "_rows", counted)
     return count
 
 

@@ -85,7 +85,7 @@ class Drafts:
     async def facts(self, app: str, namespace: str) -> Draft | None:
         """The draft without its content; None when there is none."""
         entry = await self._store.get(draft_key(app, namespace))
-        return None if entry is None else _draft(entry)
+        return None if entry is None else draft_of(entry)
 
     async def get(self, app: str, namespace: str) -> Draft:
         """The draft with its content; a `Problem` 404 when there is none."""
@@ -94,8 +94,8 @@ class Drafts:
             raise not_found(
                 f"{place(app, namespace)} has no draft", remedy="write one; it begins from what is live: herz draft"
             )
-        found = _draft(entry)
-        return _draft(entry, await self._contents.read(found.digest))
+        found = draft_of(entry)
+        return draft_of(entry, await self._contents.read(found.digest))
 
     async def write(
         self,
@@ -118,7 +118,7 @@ class Drafts:
         digest = await self._contents.write(content)
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(key)
-            present = None if entry is None else _draft(entry)
+            present = None if entry is None else draft_of(entry)
             if expect is not None and (0 if present is None else present.revision) != expect:
                 raise await self._conflict(app, namespace, expect, present, content, base)
             if base is None:
@@ -170,7 +170,7 @@ class Drafts:
             raise UsageError("no key is named", remedy="write changes: {key: value}")
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(draft_key(app, namespace))
-            present = None if entry is None else _draft(entry)
+            present = None if entry is None else draft_of(entry)
             if present is not None:
                 content, base = await self._contents.read(present.digest), present.base
             else:
@@ -210,7 +210,7 @@ class Drafts:
                 by,
                 "draft.deleted",
                 place(app, namespace),
-                details={"digest": _draft(entry).digest},
+                details={"digest": draft_of(entry).digest},
             )
             if result.succeeded:
                 return
@@ -291,7 +291,7 @@ class Drafts:
             if expect > 0:
                 entry = await self._store.get(draft_key(app, namespace), revision=expect)
                 if entry is not None:
-                    return await self._contents.read(_draft(entry).digest)
+                    return await self._contents.read(draft_of(entry).digest)
         except (RevisionExpired, Problem):
             pass  # compacted, or collected
         if base is None:
@@ -341,7 +341,8 @@ def busy(app: str, namespace: str) -> Problem:
     return Problem(409, "conflict", f"{place(app, namespace)} is changed by others all the time", remedy="try again")
 
 
-def _draft(entry: Entry, content: Content | None = None) -> Draft:
+def draft_of(entry: Entry, content: Content | None = None) -> Draft:
+    """The draft that an entry holds."""
     return Draft(revision=entry.mod_revision, content=content, **_facts(stored(entry, StoredDraft)))
 
 

@@ -19,6 +19,7 @@ from herz.server.hub import Happened, Hub
 from herz.sources.base import Item
 from herz.store.base import Store
 from herz.store.plane import APPS, AUDIT, ROLLOUTS, TOKENS
+from herz.watch.core import Says
 from herz.watch.session import Session
 
 EVERYTHING: Final = "*"
@@ -38,6 +39,11 @@ class Changes:
         self.sessions = [self._session(store, prefix) for prefix in (APPS, ROLLOUTS, AUDIT, TOKENS, SERVICES)]
         hub.on_change(self._happened)
         hub.on_rewind(lambda reason: self.touch(EVERYTHING))
+
+    @property
+    def standing(self) -> bool:
+        """Whether every session follows at the moment: only then nothing can have changed untold."""
+        return all(session.says is Says.CURRENT for session in self.sessions)
 
     def touch(self, topic: str) -> None:
         """Say that a topic has changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,15 +18,17 @@ from herz.release.report import Status
 from herz.release.rollout import Rollout
 from herz.server.access import Caller
 from herz.server.audit import AuditEntry
+from herz.server.console.changes import Changes
 from herz.server.console.language import COOKIE, LANGUAGES
-from herz.server.console.pages import page
+from herz.server.console.pages import LIVE, page
 from herz.server.door.entering import enters, same_origin
 from herz.server.drafts import Draft
+from herz.server.glance import glances
 from herz.server.hub import Hub, Namespace
 from herz.server.instances import agrees
 from herz.server.plane import Plane
 from herz.server.problems import not_found
-from herz.server.rollouts.book import Book
+from herz.server.releases import Namespaces
 from herz.server.tokens import Scope
 
 SHOWN: Final = 50
@@ -80,12 +83,12 @@ async def home(
     """What an engineer looks at first."""
     names = [
         (one.app, namespace)
-        for one in await plane.desk.apps()
+        for one in await plane.of(Applications).all(fresh=LIVE not in request.headers)
         if caller.may(Scope.READ, one.app)
         for namespace in one.namespaces
         if q.lower() in f"{one.app}/{namespace}".lower()
     ]
-    rows = [await _row(plane, app, namespace) for app, namespace in names[:SHOWN]]
+    rows = await _rows(plane, names[:SHOWN])
     of = [f"{app}/{namespace}" for app, namespace in names[:SHOWN]]
     return page(
         request,
@@ -103,18 +106,38 @@ async def home(
 _KINDS: Final = ("channel", "fleet", "rollouts")
 
 
-async def _row(plane: Plane, app: str, namespace: str) -> Row:
-    there = plane.of(Hub).namespace(app, namespace)
-    stands = await plane.desk.overview(app, namespace)
-    return Row(
-        app=app,
-        namespace=namespace,
-        channel=stands.channel,
-        fleet=Fleet.of(there),
-        newest=stands.newest,
-        draft=stands.draft,
-        rollout=await plane.of(Book).newest(app, namespace),
-    )
+async def _rows(plane: Plane, names: Sequence[tuple[str, str]]) -> list[Row]:
+    hub = plane.of(Hub)
+    return [
+        Row(
+            app=app,
+            namespace=namespace,
+            channel=hub.namespace(app, namespace).channel,
+            fleet=Fleet.of(hub.namespace(app, namespace)),
+            newest=glance.newest,
+            draft=glance.draft,
+            rollout=glance.rollout,
+        )
+        for (app, namespace), glance in zip(names, await glances(plane.store, names), strict=True)
+    ]
+
+
+class Applications:
+    """Every application and its namespaces, read again when something of them was written."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._known: tuple[int, tuple[Namespaces, ...]] = (-1, ())
+
+    async def all(self, *, fresh: bool) -> tuple[Namespaces, ...]:
+        """All of them, in order; `fresh` shows what whoever asks has just written, told of or not."""
+        seq, known = self._known
+        changes = self._plane.of(Changes)
+        if fresh or seq < 0 or not changes.standing or changes.since(seq, ("apps",)):
+            now = changes.seq
+            known = await self._plane.desk.apps()
+            self._known = (now, known)
+        return known
 
 
 async def _deeds(plane: Plane) -> tuple[AuditEntry, ...]:

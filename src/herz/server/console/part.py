@@ -39,6 +39,7 @@ def part(plane: Plane) -> Part:
     changes = plane.offer(Changes(plane.store, plane.of(Hub)))
     plane.offer(Pages(plane, static, changes))
     plane.offer(OpenPages())
+    plane.offer(home.Applications(plane))
     if "vendor/htmx.js" not in static.files:
         logger.error("the console has no libraries: run `make assets`, or install a wheel of Herz")
     console = Router(
