@@ -15,7 +15,8 @@ from pydantic import BaseModel, SecretStr
 import herz as package
 from herz import Herz, Secret
 from herz.actuator.endpoints import respond
-from herz.actuator.shown import plain, without_credentials
+from herz.actuator.shown import plain
+from herz.model.credentials import without_credentials
 from herz.model.secret import MASK
 
 

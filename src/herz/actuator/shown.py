@@ -18,6 +18,7 @@ from herz.live.binding.comparison import read
 from herz.live.binding.schema import Schema
 from herz.live.binding.shape import Shape
 from herz.live.generation import Generation, InForce
+from herz.model.credentials import without_credentials
 from herz.model.key import Path, relaxed
 from herz.model.secret import MASK, Secret
 from herz.model.snapshot import Snapshot
@@ -29,15 +30,6 @@ SHORTEST: Final = 4
 MOST: Final = 1_000
 """Secret texts that are searched for at most."""
 
-_USER_INFORMATION: Final = re.compile(
-    r"(?<=://)(?:[^/?#\s@:]*:(?!\d{1,5}(?:[/?#]|$))\S*@"  # to the last @, for not all quote it; not a port
-    r"|[^/?#\s]*@)"
-)
-_ASSIGNMENT: Final = re.compile(
-    r"\b((?:[\w.-]*[-_.])?(?:password|passwd|passphrase|pwd|secret|token|api[-_]?key|access[-_]?key)\s*=\s*)"
-    r"(?:'[^']*'|\"[^\"]*\"|[^\s&;,]+)",
-    re.IGNORECASE,
-)
 _TELLING: Final = frozenset({"datetime", "decimal", "fractions", "ipaddress", "pathlib", "uuid", "zoneinfo"})
 """Modules whose values may be shown by `str`: they hold what was written and nothing else."""
 
@@ -116,13 +108,6 @@ class Shown:
 def masked(value: Any) -> Any:
     """`value` hidden, a container as a whole; null and booleans give nothing away and stay."""
     return value if value is None or isinstance(value, bool) else MASK
-
-
-def without_credentials(text: str) -> str:
-    """`text` with the user information of every URL in it, and every `password=…`, masked."""
-    if "://" in text:
-        text = _USER_INFORMATION.sub(f"{MASK}@", text)
-    return _ASSIGNMENT.sub(rf"\1{MASK}", text) if "=" in text else text
 
 
 def plain(value: Any, text: Callable[[str], str] = without_credentials) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from herz.actuator.response import Response, answer, respond
-from herz.actuator.shown import Shown, plain, without_credentials
+from herz.actuator.shown import Shown, plain
 from herz.app.health import SourceHealth
 from herz.app.herz import Herz
+from herz.model.credentials import without_credentials
 from herz.watch.core import State
 
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -24,6 +24,7 @@ from herz.model.key import Path
 from herz.model.meaning import Kind
 from herz.model.secret import SecretKeys
 from herz.model.tree import Tree, differences
+from herz.release.report import SourceState
 from herz.sources.base import Reporter, Running
 
 logger = logging.getLogger("herz")
@@ -71,8 +72,14 @@ class Prints:
 class Reporting:
     """Lets the sources that report see what runs. Everything is called on the engine's loop."""
 
-    def __init__(self, feeds: Sequence[Feed], scope: Scope, kind_of: Callable[[Path], Kind | None]) -> None:
-        self._feeds, self._scope, self._kind_of = feeds, scope, kind_of
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        scope: Scope,
+        kind_of: Callable[[Path], Kind | None],
+        sources: Callable[[], tuple[SourceState, ...]] = tuple,
+    ) -> None:
+        self._feeds, self._scope, self._kind_of, self._sources = feeds, scope, kind_of, sources
         self._prints = {feed: Prints() for feed in feeds}
         self._reporters: list[Reporter] = []
 
@@ -130,6 +137,7 @@ class Reporting:
             feed.dry,
             None if feed.refused is None else feed.refused.document,
             self._kind_of,
+            self._sources,
         )
 
     def _graph(self) -> Mapping[str, Any]:

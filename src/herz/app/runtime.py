@@ -16,6 +16,7 @@ from herz.app.feed import Feed
 from herz.app.health import Health, Notice, SourceHealth, freshness_of
 from herz.app.models import Models
 from herz.app.reporting import Reporting
+from herz.app.told import states_of
 from herz.app.updater import Updater
 from herz.app.wanted import Wanted
 from herz.errors import ConfigLoadError, ConfigurationError, HerzError, UsageError
@@ -72,7 +73,9 @@ class Runtime:
         self._phase(Phase.LOADING)
         loaded = await load(self._wanted, self._clock)
         self.feeds, self.settings, self._last_good = loaded.feeds, loaded.settings, loaded.last_good
-        reporting = self._reporting = Reporting(loaded.feeds, self._scope, self._models.kind_of)
+        reporting = self._reporting = Reporting(
+            loaded.feeds, self._scope, self._models.kind_of, lambda: states_of(map(self._row, self.feeds), self.feeds)
+        )
         self.updater = Updater(
             loaded.feeds,
             loaded.composition,

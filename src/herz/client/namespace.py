@@ -186,11 +186,13 @@ class Namespace:
         instances: Sequence[str] = (),
         cohorts: Sequence[str] = (),
         digest: str | None = None,
+        sources: bool = False,
         window_s: float = WINDOW_S,
     ) -> tuple[Answer, ...]:
         """Ask instances what they run (`probe`), what keys are there (`explain`) or to build a content (`build`).
 
-        Each answers from what it runs at that moment; who does not within `window_s` is not in the result.
+        With `sources` they tell as well what they read from, and how each watch session stands. Each answers from what
+        it runs at that moment; who does not within `window_s` is not in the result.
         """
         body = _given(
             kind=AskKind(kind),
@@ -198,6 +200,7 @@ class Namespace:
             instances=tuple(instances) or None,
             cohorts=tuple(cohorts) or None,
             digest=digest,
+            sources=sources or None,
             window_s=window_s,
         )
         path = f"{self._place}/asks"

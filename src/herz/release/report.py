@@ -108,6 +108,12 @@ class Ask(Record, frozen=True, kw_only=True):
     digest: str | None = None
     until: datetime | None = None
     """Nobody waits for answers that come later, by the asker's clock."""
+    sources: bool = False
+    """Tell the sources and their watch sessions as well.
+
+    No kind of its own: whoever does not know a kind cannot read any of the questions that stand, and whoever does not
+    know a field answers without it.
+    """
 
     def concerns(self, instance: str, cohort: str) -> bool:
         """Whether `instance` is to answer."""
@@ -131,6 +137,41 @@ class Explained(Record, frozen=True, kw_only=True):
     overrode: tuple[str, ...] = ()
 
 
+class SourceStep(Record, frozen=True, kw_only=True):
+    """One step of a watch session, `age_s` seconds before it was told: the state that it led to, and what made it."""
+
+    state: str
+    says: str
+    age_s: float
+    retries: int = 0
+    reason: str | None = None
+
+
+class SourceState(Record, frozen=True, kw_only=True):
+    """One source of a process and the watch session that follows it, at one moment.
+
+    `state` is the session's, `says` what it says of its data: CURRENT, STALE, REWOUND, HALTED, or REFUSED where
+    something newer cannot be used. `age_s` counts since the place last proved what it holds. `revision` is the one in
+    force, None where that has no meaning. `retries` counts since it was last healthy, the other numbers since the
+    start. `steps` are the last ones, newest first.
+    """
+
+    name: str
+    state: str
+    says: str
+    age_s: float
+    kind: str = ""
+    revision: int | None = None
+    retries: int = 0
+    reconnects: int = 0
+    resets: int = 0
+    rewinds: int = 0
+    broken: int = 0
+    degraded: bool = False
+    error: str | None = None
+    steps: tuple[SourceStep, ...] = ()
+
+
 class Answer(Record, frozen=True, kw_only=True):
     """What one instance answered to one question, from what it runs at that moment."""
 
@@ -141,6 +182,8 @@ class Answer(Record, frozen=True, kw_only=True):
     rehearsed: Rehearsed | None = None
     rebuilt: tuple[str, ...] = ()
     """For `build`: the objects that were built anew."""
+    sources: tuple[SourceState, ...] = ()
+    """Where they were asked for. Every instance has one at least: none means that it does not know the question."""
 
 
 class Graph(Record, frozen=True, kw_only=True):

@@ -40,13 +40,14 @@ class ImpactBody(Record, frozen=True, kw_only=True):
 
 
 class AskBody(Record, frozen=True, kw_only=True):
-    """A question, and for how many seconds answers are waited for."""
+    """A question, and for how many seconds answers are waited for. `sources` asks for those and their sessions."""
 
     kind: AskKind = AskKind.PROBE
     cohorts: tuple[str, ...] = ()
     instances: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     digest: str | None = None
+    sources: bool = False
     window_s: float = 2.0
 
 
@@ -193,6 +194,7 @@ async def post_ask(
         instances=data.instances,
         keys=data.keys,
         digest=data.digest,
+        sources=data.sources,
     )
     there = plane.of(Hub).namespace(app, namespace)
     expected = [name for name in there.reports if ask.concerns(name, there.cohort(name))]

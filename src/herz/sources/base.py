@@ -32,6 +32,7 @@ from herz.model.origin import Origin
 
 if TYPE_CHECKING:
     from herz.model.snapshot import Snapshot
+    from herz.release.report import SourceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class Running(NamedTuple):
     fingerprint does; `snapshot` is everything in force. `error` says why something newer is not in force; `applying`
     that something newer is being put in force. `rehearsal` is the last `Prepare` that stands, `dry` the last one that
     was not to be kept. `refused` is the document that `error` is about, where one was
-    handed on. `kind_of` is what the program's models say of a key.
+    handed on. `kind_of` is what the program's models say of a key. `sources` tells all sources of the process.
     """
 
     document: Document
@@ -181,6 +182,7 @@ class Running(NamedTuple):
     dry: Rehearsal | None = None
     refused: Document | None = None
     kind_of: Callable[[Path], Kind | None] = _unknown_kind
+    sources: Callable[[], tuple[SourceState, ...]] = tuple
 
 
 @runtime_checkable

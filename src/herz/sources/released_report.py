@@ -10,7 +10,9 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import structs
 
+from herz.model.credentials import without_credentials
 from herz.model.document import Document
 from herz.model.key import Path, join
 from herz.model.layer import Layer
@@ -20,7 +22,7 @@ from herz.model.snapshot import Snapshot
 from herz.model.tree import ABSENT, is_table, leaves, lookup, spelled, spelling, thaw
 from herz.release.channel import ReleaseRef
 from herz.release.record import encode
-from herz.release.report import Explained, Graph, Override, Rehearsed, Report, Status
+from herz.release.report import Explained, Graph, Override, Rehearsed, Report, SourceState, Status
 from herz.sources.base import Rehearsal, Running
 from herz.sources.released_content import NOTHING, Library
 from herz.sources.released_link import Told
@@ -32,6 +34,10 @@ TEXT: Final = 512
 """characters of a value in it,"""
 ERROR: Final = 2_000
 """and of an error."""
+SOURCES: Final = 32
+"""Sources that are told of, and"""
+SOURCES_BYTES: Final = 96 * 1024
+"""bytes within which the steps of their sessions fit."""
 SHORTEST: Final = 4
 """Characters below which a secret is too common a text to be searched for."""
 _NUMBER: Final = re.compile(r"@(\d+)$")
@@ -225,6 +231,36 @@ def _gather(value: Any, found: set[str]) -> None:
     elif isinstance(value, Mapping):
         for inner in value.values():
             _gather(inner, found)
+
+
+def told_of(states: Sequence[SourceState], snapshot: Snapshot) -> tuple[SourceState, ...]:
+    """The sources as others may read them: no secret and no credentials, every text and the whole cut to what fits."""
+    texts = [state.error or "" for state in states]
+    texts += [step.reason or "" for state in states for step in state.steps]
+    secrets = sorted(_secrets(snapshot, None), key=len, reverse=True) if any(texts) else []
+
+    def shown(text: str | None, most: int) -> str | None:
+        if text is None:
+            return None
+        for secret in secrets:
+            text = text.replace(secret, MASK)
+        text = without_credentials(text)
+        return text if len(text) <= most else f"{text[:most]}…"
+
+    def told(state: SourceState, steps: int) -> SourceState:
+        return structs.replace(
+            state,
+            name=shown(state.name, TEXT) or "",
+            error=shown(state.error, TEXT),
+            steps=tuple(structs.replace(step, reason=shown(step.reason, TEXT)) for step in state.steps[:steps]),
+        )
+
+    found: tuple[SourceState, ...] = ()
+    for steps in (len(max((state.steps for state in states), key=len, default=())), 4, 2, 0):
+        found = tuple(told(state, steps) for state in states[:SOURCES])
+        if len(msgspec.json.encode(found)) <= SOURCES_BYTES:
+            break
+    return found
 
 
 def report_of(

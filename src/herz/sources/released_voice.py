@@ -19,7 +19,7 @@ from herz.sources.base import Prepare, Rehearsal, Running
 from herz.sources.released_content import Library, Prepared, Released
 from herz.sources.released_link import Link, Told
 from herz.sources.released_post import Postbox
-from herz.sources.released_report import Failures, Overrides, Said, explained, graph_of, rehearsed, report_of
+from herz.sources.released_report import Failures, Overrides, Said, explained, graph_of, rehearsed, report_of, told_of
 from herz.sources.released_url import Address
 
 ANSWERED: Final = 10_000
@@ -160,7 +160,9 @@ class Voice:
             return
         try:
             report, _, _ = self._report()
-            keys = explained(self._running().snapshot, ask.keys) if ask.kind is AskKind.EXPLAIN else ()
+            running = self._running()
+            keys = explained(running.snapshot, ask.keys) if ask.kind is AskKind.EXPLAIN else ()
+            sources = told_of(running.sources(), running.snapshot) if ask.sources else ()
         except HerzError:  # Herz stops: who asks hears nothing
             return
         self._post.answer(
@@ -171,6 +173,7 @@ class Voice:
                 explained=keys,
                 rehearsed=built,
                 rebuilt=rebuilt,
+                sources=sources,
             )
         )
 

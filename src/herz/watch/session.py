@@ -110,6 +110,10 @@ class Session:
         """Seconds since the place last proved what it holds."""
         return max(0.0, self._clock() - self._core.proven_s)
 
+    def ago_s(self, step: Transition) -> float:
+        """Seconds since `step`, one of the history."""
+        return max(0.0, self._clock() - step.at_s)
+
     def hurry(self) -> None:
         """End the wait for the next attempt, if there is one."""
         self._hurried.set()
