@@ -30,6 +30,8 @@ from herz.server.tokens import Scope
 GATHER_S: Final = 0.05
 """Seconds that changes are gathered: a rollout moves a thousand instances at once."""
 ALIVE_S: Final = 5.0
+ROUND_S: Final = 0.002
+"""Seconds that each open page adds to the time between two tellings: every one of them asks again."""
 STREAMS: Final = 5_000
 """Pages that one server keeps up to date."""
 _ADMINS: Final = frozenset({"tokens", "users", "roles", "sessions"})
@@ -66,6 +68,7 @@ async def _events(plane: Plane, caller: Caller) -> AsyncIterator[bytes]:
 
     stop = plane.of(Changes).listen(listener)
     closing = asyncio.create_task(plane.closing.wait())
+    not_before = 0.0
     try:
         version = plane.of(StaticFiles).version
         yield event("hello", {"server": plane.settings.name, "version": version})
@@ -82,7 +85,8 @@ async def _events(plane: Plane, caller: Caller) -> AsyncIterator[bytes]:
                 yield event("end", {"reason": "ended"})
                 return
             if changed:
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(max(GATHER_S, not_before - plane.clock.monotonic()))
+                not_before = plane.clock.monotonic() + pages.count * ROUND_S
                 topics = list(changed)
                 changed.clear()
                 awake.clear()
