@@ -85,5 +85,5 @@ wheel: setup ## dist/herz-VERSION-py3-none-any.whl
 	@$(PY) -m build --wheel --no-isolation
 
 clean: ## remove .venv, caches and builds
-	@rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv dist build frontend/node_modules src/herz/server/console/static/vendor .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
