@@ -13,6 +13,7 @@ from typing import Final
 from herz import __version__
 from herz.cli import (
     accept,
+    approval,
     audit,
     demo,
     diff,
@@ -24,9 +25,11 @@ from herz.cli import (
     history,
     impact,
     release,
+    role,
     rollout,
     serve,
     token,
+    user,
     verify,
     watch,
 )
@@ -96,9 +99,9 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in (get, explain, set_, history, diff, watch, fingerprint, doctor, accept, demo):
         module.add_parser(subparsers)
-    for module in (serve, token, audit):  # the control plane itself
+    for module in (serve, token, user, role, audit):  # the control plane itself
         module.add_parser(subparsers)
-    for module in (draft, release, rollout, fleet, verify, impact):  # they ask it
+    for module in (draft, approval, release, rollout, fleet, verify, impact):  # they ask it
         module.add_parser(subparsers)
     return top
 

@@ -13,15 +13,18 @@ import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from herz.cli.arguments import command
 from herz.cli.output import paint, print_json
-from herz.errors import MissingExtra
+from herz.errors import ConfigurationError, MissingExtra, UsageError
+from herz.model.units import seconds
 
 if TYPE_CHECKING:
     from herz.cli.arguments import Subparsers
     from herz.server.serve import ServeOptions, Started
+    from herz.server.settings import Provider
     from herz.tls.material import Fault
 
 _STORE: Final = "sqlite:///herz.db"
@@ -32,7 +35,8 @@ Run the control plane: releases, who runs them, and rollouts with proof. Everyth
 number of servers may share one etcd.
 
 On loopback it is open: no token is needed. On any other address it starts only when there is a token
-(herz token create), or with --require-tokens, which prints the first one. An https address needs --cert and
+or an admin (herz token create, herz user add), or with --require-tokens, which prints the first token and a link
+where the first admin of the console chooses a password. An https address needs --cert and
 --key, and never falls back to plain text. Listens on {_LISTEN} unless told otherwise.
 
 SIGTERM ends it in order: streams are told, requests under way are finished."""
@@ -63,7 +67,34 @@ def add_parser(subparsers: Subparsers) -> None:
         "--client-ca", metavar="FILE", help="take only clients with a certificate that one of these authorities signed"
     )
     serving.add_argument(
-        "--require-tokens", action="store_true", help="ask for a token on loopback as well; prints the first one"
+        "--require-tokens",
+        action="store_true",
+        help="ask for a token or a login on loopback as well; prints the first token and a link for the first admin",
+    )
+    console = serving.add_argument_group("the console's door")
+    console.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="what browsers call this server where a proxy stands before it: https://herz.example (HERZ_PUBLIC_URL)",
+    )
+    console.add_argument("--session-idle", metavar="TIME", default="1h", help="end sessions not used for so long (1h)")
+    console.add_argument("--session-time", metavar="TIME", default="12h", help="end sessions in any case (12h)")
+    console.add_argument(
+        "--oidc-issuer", metavar="URL", help="people log in by this OpenID Connect provider (HERZ_OIDC_ISSUER)"
+    )
+    console.add_argument("--oidc-client-id", metavar="ID", help="what it calls this server (HERZ_OIDC_CLIENT_ID)")
+    console.add_argument(
+        "--oidc-client-secret-file",
+        metavar="FILE",
+        help="a file that holds the client's secret (HERZ_OIDC_CLIENT_SECRET_FILE, or HERZ_OIDC_CLIENT_SECRET)",
+    )
+    console.add_argument(
+        "--oidc-groups-claim", metavar="NAME", help="where it tells groups (HERZ_OIDC_GROUPS_CLAIM, else groups)"
+    )
+    console.add_argument(
+        "--oidc-name-claim",
+        metavar="NAME",
+        help="what becomes the user's name (HERZ_OIDC_NAME_CLAIM, else preferred_username)",
     )
     serving.add_argument("--name", metavar="NAME", help="what this server is called (default: the host's name)")
     serving.add_argument("--json-log", action="store_true", help="log one JSON object a line")
@@ -102,7 +133,52 @@ def options_of(arguments: argparse.Namespace) -> ServeOptions:
         require_tokens=arguments.require_tokens,
         name=arguments.name or socket.gethostname(),
         user=_user(),
+        public_url=arguments.public_url or os.environ.get("HERZ_PUBLIC_URL") or None,
+        session_idle_s=_seconds(arguments.session_idle, "--session-idle"),
+        session_s=_seconds(arguments.session_time, "--session-time"),
+        provider=_provider(arguments),
     )
+
+
+def _provider(arguments: argparse.Namespace) -> Provider | None:
+    """The provider that the command line or the environment names. `UsageError` for half of one."""
+    from herz.server.settings import Provider
+
+    def said(name: str) -> str | None:
+        return getattr(arguments, f"oidc_{name}", None) or os.environ.get(f"HERZ_OIDC_{name.upper()}") or None
+
+    issuer, client_id = said("issuer"), said("client_id")
+    if issuer is None and client_id is None:
+        return None
+    if issuer is None or client_id is None:
+        raise UsageError(
+            f"there is no --oidc-{'issuer' if issuer is None else 'client-id'}",
+            remedy="a provider is named by its issuer and by the id that it has given to this server",
+        )
+    file = said("client_secret_file")
+    try:
+        secret = Path(file).read_text().strip() if file else os.environ.get("HERZ_OIDC_CLIENT_SECRET")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            "the client's secret cannot be read", where=file, remedy="look at --oidc-client-secret-file"
+        ) from error
+    return Provider(
+        issuer=issuer,
+        client_id=client_id,
+        client_secret=secret or None,
+        groups_claim=said("groups_claim") or "groups",
+        name_claim=said("name_claim") or "preferred_username",
+    )
+
+
+def _seconds(text: str, option: str) -> float:
+    try:
+        found = float(seconds(text))
+    except ValueError as error:
+        raise UsageError(f"{option} {text} is no time", remedy="write 30m or 12h") from error
+    if not 1 <= found <= 366 * 86_400:
+        raise UsageError(f"{option} {text} is too short or too long", remedy="write 30m or 12h")
+    return found
 
 
 def _tell(started: Started, *, as_json: bool) -> None:
@@ -115,6 +191,7 @@ def _tell(started: Started, *, as_json: bool) -> None:
                 "name": started.name,
                 "open": started.open,
                 "token": started.token,
+                "admin_link": started.admin_link,
             },
             lines=True,
         )
@@ -127,6 +204,8 @@ def _tell(started: Started, *, as_json: bool) -> None:
     if started.token is not None:
         print(f"\nThe first token, good for a day and for everything; it is shown this once:\n\n  {started.token}\n")
         print("Make others with it: HERZ_TOKEN=… herz token create NAME --grant pay:release")
+    if started.admin_link is not None:
+        print(f"\nThe first admin of the console, once and within a day, is made at\n\n  {started.admin_link}\n")
     sys.stdout.flush()
 
 

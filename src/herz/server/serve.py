@@ -15,18 +15,23 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from herz.errors import ConfigurationError
 from herz.release.record import Record
+from herz.server.access import loopback
 from herz.server.app import create_app
 from herz.server.audit import Audit, By
 from herz.server.clock import SystemClock
+from herz.server.door.door import Door
+from herz.server.door.invitations import link
+from herz.server.door.users import admins
 from herz.server.listening import Serving
 from herz.server.opening import open_store
 from herz.server.parts import all_parts
 from herz.server.plane import Plane
-from herz.server.settings import ServerSettings
+from herz.server.settings import Provider, ServerSettings, checked_public_url
 from herz.server.tokens import Grant, Scope, Tokens
 from herz.sources.urls import masked
 from herz.store.base import Store
@@ -64,10 +69,17 @@ class ServeOptions:
     name: str = "herz"
     user: str = "local"
     proof_s: float = 10.0
+    public_url: str | None = None
+    session_idle_s: float = 3600.0
+    session_s: float = 12 * 3600.0
+    provider: Provider | None = None
 
 
 class Started(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """What a server says of itself once it takes connections. `token` is the first one, told once."""
+    """What a server says of itself once it takes connections.
+
+    `token` is the first one, and `admin_link` the address where the first user is made; both are told once.
+    """
 
     listening: tuple[str, ...]
     store: str
@@ -75,6 +87,7 @@ class Started(Record, frozen=True, kw_only=True, omit_defaults=False):
     name: str
     open: bool
     token: str | None = None
+    admin_link: str | None = None
 
 
 async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Callable[[Fault], None]) -> None:
@@ -92,18 +105,28 @@ async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Ca
     listeners: tuple[Listener, ...] = ()
     try:
         tokens_needed = options.require_tokens or bool(outside)
-        identity, admin = await _opened(store)
-        if outside and not admin and not options.require_tokens:
+        identity, there = await _opened(store)
+        if outside and not (there.token or there.user) and not options.require_tokens:
             raise _unprotected(outside)
         listeners = listen(options.listen, material, labels=LABELS, tell=warn)
         for address in outside:
             if not address.secure:
                 logger.warning("%s: tokens travel unencrypted, whoever is on the way can use them", address.url)
-        token = await _first_token(store) if tokens_needed and not admin else None
-        settings = ServerSettings(name=options.name, open=not tokens_needed, user=options.user, proof_s=options.proof_s)
+        token = await _first_token(store) if tokens_needed and not (there.token or there.user) else None
+        settings = ServerSettings(
+            name=options.name,
+            open=not tokens_needed,
+            user=options.user,
+            proof_s=options.proof_s,
+            public_url=checked_public_url(options.public_url),
+            session_idle_s=options.session_idle_s,
+            session_s=options.session_s,
+            provider=options.provider,
+        )
         for listener in listeners:
             _give_up_on_the_silent(listener.socket)
         app = create_app(store, settings, parts=all_parts())
+        told = tuple(_told(listener) for listener in listeners)
         async with app.lifespan():
             serving = Serving(app, listeners)
             _stop_on_signals(app.state.plane, serving)
@@ -111,14 +134,17 @@ async def serve(options: ServeOptions, tell: Callable[[Started], None], warn: Ca
             await _until(serving.started(), running)
             gc.freeze()  # what stands now stays: no collection need look at it again
             gc.set_threshold(*YOUNG)
+            welcomed = tokens_needed and not (there.user or there.kept_token)
+            door = app.state.plane.of(Door)
             tell(
                 Started(
-                    listening=tuple(_told(listener) for listener in listeners),
+                    listening=told,
                     store=masked(options.store),
                     identity=identity,
                     name=options.name,
                     open=settings.open,
                     token=token,
+                    admin_link=await _first_link(door, settings.public_url or _shown(told)) if welcomed else None,
                 )
             )
             await running
@@ -134,18 +160,30 @@ def _give_up_on_the_silent(listening: socket.socket) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MS)
 
 
-async def _opened(store: Store) -> tuple[str, bool]:
-    """The identity of the store, and whether somebody has a token for everything."""
+class _Admins(NamedTuple):
+    """Who may everything: whoever has a token, one that was made on purpose, or a user."""
+
+    token: bool
+    kept_token: bool
+    user: bool
+
+
+async def _opened(store: Store) -> tuple[str, _Admins]:
+    """The identity of the store, and whether there is somebody who may everything."""
     clock = SystemClock()
+    audit = Audit(store, clock)
+    door = Door.over(store, audit, clock, ServerSettings())
     try:
         async with asyncio.timeout(STORE_S):
             identity = (await store.status()).identity
-            tokens = await Tokens(store, Audit(store, clock), clock).all()
+            tokens = await Tokens(store, audit, clock).all()
+            found = admins((await door.rights.read())[0], await door.users.all())
     except TimeoutError as error:
         raise ConfigurationError(
             f"the store does not answer within {STORE_S:g} s", where="--store", remedy="see whether it runs"
         ) from error
-    return identity, any(_EVERYTHING in one.grants and not one.expired(clock.now()) for one in tokens)
+    able = [one for one in tokens if _EVERYTHING in one.grants and not one.expired(clock.now())]
+    return identity, _Admins(bool(able), any(one.name != BOOTSTRAP for one in able), bool(found))
 
 
 def _unprotected(outside: Sequence[Address]) -> ConfigurationError:
@@ -164,6 +202,16 @@ async def _first_token(store: Store) -> str:
     tokens = Tokens(store, Audit(store, clock), clock)
     text, _ = await tokens.create(BOOTSTRAP, (_EVERYTHING,), by=By("herz serve"), expires=clock.now() + BOOTSTRAP_TIME)
     return text
+
+
+async def _first_link(door: Door, base: str) -> str:
+    """Where the first admin chooses name and password. It is good for a day, and only until there is an admin."""
+    return link(base, await door.invitations.create(None, by=By("herz serve")), None)
+
+
+def _shown(told: Sequence[str]) -> str:
+    """The address that a browser on this machine reaches, else the first one."""
+    return next((url for url in told if loopback(urlsplit(url).hostname or "")), told[0])
 
 
 async def _until(ready: Coroutine[Any, Any, None], running: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from herz.errors import UsageError
 from herz.release.content import CONTENT_BYTES
 
 BODY_BYTES: Final = 1024 * 1024
@@ -64,3 +65,13 @@ class ServerSettings:
     argon2: tuple[int, int, int] = (65_536, 3, 4)
     """Memory in KiB, passes and lanes of a password's hash: by default RFC 9106's for little memory."""
     provider: Provider | None = None
+
+
+def checked_public_url(url: str | None) -> str | None:
+    """`url` itself; `UsageError` unless it is the address of a server, without a path."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise UsageError(f"{url[:200]!r} is no address of a server", remedy="write https://herz.example")
+    return url.rstrip("/")
