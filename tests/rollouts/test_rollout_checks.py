@@ -19,6 +19,7 @@ from herz.release.member import Member
 from herz.release.plan import Plan
 from herz.release.report import Report, Status
 from herz.release.rollout import Check, Phase, Rollout
+from herz.release.trend import POINTS
 from herz.server.rollouts.checks import Checks, look_of, options_of
 from herz.server.rollouts.prometheus import QueryRefused, samples
 from herz.server.rollouts.standing import RolloutSettings
@@ -107,7 +108,7 @@ async def since(prometheus, outbound) -> datetime:
         now = datetime.now(UTC)
         begin = now - timedelta(seconds=20 * SCRAPE_S)
         counted = await samples(outbound, prometheus.url, query, now, now, 1)
-        if counted and counted[-1] >= 25:
+        if counted and counted[-1].value >= 25:
             return begin
         await asyncio.sleep(SCRAPE_S)
 
@@ -116,6 +117,13 @@ async def since(prometheus, outbound) -> datetime:
 async def test_a_canary_like_the_baseline_passes(prometheus, outbound, since):
     found = await Checks(outbound).look(metric(prometheus), rollout(since), members("good.1", "good.2"), now())
     assert (found.outcome, found.step, found.name) == ("PASS", 5, "latency")
+    assert len(found.points) == POINTS
+    for point in found.points:
+        assert point.canary is not None
+        assert point.baseline is not None
+        assert 80 < point.canary < 120
+        assert 80 < point.baseline < 120
+        assert since.timestamp() - 0.01 <= point.time <= now().timestamp()  # to the millisecond
 
 
 @pytest.mark.slow
@@ -246,6 +254,7 @@ async def test_a_metric_that_fails_takes_the_batch_back_and_people_are_told(
         over = await world.until(begun)
         assert over.phase is Phase.ROLLED_BACK
         assert "check latency failed" in (over.reason or "")
+        assert over.batches[-1].checks[0].points, "what was seen is kept as evidence"
         assert all(instance.running == old.ref for instance in world.instances.values())
         await eventually(lambda: len(place.asked) == 2)
         assert {json.loads(body)["kind"] for _, _, body in place.asked} == {"rolling-back", "rolled-back"}

@@ -160,12 +160,11 @@ def baking(rollout: Rollout, seen: Seen) -> Decision:
     plan = rollout.plan
     results = {result.name: result for result in seen.checks if result.step == rollout.step}
     failed = [result for result in results.values() if result.outcome is Outcome.FAIL]
+    rollout = _kept(rollout, results)
     if failed:
-        batch, _ = _batch(rollout, seen)
-        rollout = replace(rollout, batches=_with(rollout, replace(batch, checks=tuple(results.values()))))  # evidence
         return rollback(rollout, seen, f"check {failed[0].name} failed: {failed[0].detail or 'it does not say why'}")
     if rollout.hurried >= rollout.batch:
-        return _next(rollout, seen, tuple(results.values()))
+        return _next(rollout, seen)
     act = (Act.CHECK,) if rollout.checks else ()
     if rollout.paused is not None:
         return Decision(rollout, act=act, look_again_s=plan.check_s if act else None)
@@ -174,7 +173,7 @@ def baking(rollout: Rollout, seen: Seen) -> Decision:
     if elapsed < plan.bake_s:
         return Decision(rollout, act=act, look_again_s=min([plan.bake_s - elapsed, *([plan.check_s] if act else [])]))
     if not doubt:
-        return _next(rollout, seen, tuple(results.values()))
+        return _next(rollout, seen)
     waiting = replace(rollout, waiting=doubt)
     if elapsed >= plan.longest_bake_s:
         text = f"batch {rollout.batch} is inconclusive after {elapsed:.0f} s: {doubt}; promote, resume or abort"
@@ -226,13 +225,21 @@ def _frozen(rollout: Rollout, seen: Seen, field: Field) -> Decision:
     return Decision(after, pointing(after, seen.channel), look_again_s=0)
 
 
-def _next(rollout: Rollout, seen: Seen, checks: tuple[CheckResult, ...]) -> Decision:
+def _next(rollout: Rollout, seen: Seen) -> Decision:
     """The batch is done: the next one, or everybody."""
-    batch, _ = _batch(rollout, seen)
-    after = replace(rollout, batches=_with(rollout, replace(batch, checks=checks)))
-    if batch.last:
-        return promotion(after, seen)
-    return Decision(begun(after, Phase.PENDING, seen.now, batch=rollout.batch + 1), look_again_s=0)
+    if rollout.batches[-1].last:
+        return promotion(rollout, seen)
+    return Decision(begun(rollout, Phase.PENDING, seen.now, batch=rollout.batch + 1), look_again_s=0)
+
+
+def _kept(rollout: Rollout, results: Mapping[str, CheckResult]) -> Rollout:
+    """The record with what each check said last: people see it while the batch bakes, and it is the evidence."""
+    batch = rollout.batches[-1]
+    before = {one.name: one for one in batch.checks}  # whoever drove before us looked as well
+    checks = tuple({**before, **results}.values())
+    return (
+        rollout if checks == batch.checks else replace(rollout, batches=_with(rollout, replace(batch, checks=checks)))
+    )
 
 
 def _doubt(rollout: Rollout, seen: Seen, results: Mapping[str, CheckResult]) -> str | None:

@@ -15,6 +15,7 @@ from herz.release.member import Member
 from herz.release.plan import Plan
 from herz.release.record import Record
 from herz.release.statistics import Outcome
+from herz.release.trend import Point
 
 ASSIGN_MAX: Final = 100
 """Mailboxes written by one decision: a transaction takes 128 operations."""
@@ -77,13 +78,17 @@ class Check(Record, frozen=True, kw_only=True):
 
 
 class CheckResult(Record, frozen=True, kw_only=True):
-    """What one check said when it was last looked at, at `step` of the rollout."""
+    """What one check said when it was last looked at, at `step` of the rollout.
+
+    `points` show what a metric saw, since the batch was verified.
+    """
 
     name: str
     outcome: Outcome
     step: int
     detail: str = ""
     time: datetime | None = None
+    points: tuple[Point, ...] = ()
 
 
 class Order(Record, frozen=True, kw_only=True):
@@ -108,7 +113,7 @@ class Batch(Record, frozen=True, kw_only=True):
     """A batch whose membership is frozen: the instances with `cohort` in their mailboxes, `size` of them.
 
     `membership` proves that they are still the same. `committed`: the pointer of its cohort has moved. `verdict` is the
-    evidence that it runs the release, `checks` what was said when it was left. `last`: nobody else matched when it was
+    evidence that it runs the release, `checks` what each last said. `last`: nobody else matched when it was
     frozen.
     """
 

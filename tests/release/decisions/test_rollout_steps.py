@@ -174,6 +174,16 @@ def test_a_check_that_fails_rolls_back_at_once(stage):
     assert scene.go(checks=result(scene, Outcome.FAIL)).rollout.reason == "check errors failed: p 0.2"
 
 
+def test_the_record_keeps_what_each_check_said_last_while_it_bakes(stage):
+    scene = stage("a", **CHECKED).until(Phase.BAKING)
+    said = result(scene, Outcome.INCONCLUSIVE)
+    scene.go(1, checks=said)
+    assert scene.rollout.batches[-1].checks == tuple(said)
+    assert scene.go(2).rollout.batches[-1].checks == tuple(said), "another driver has not looked yet"
+    later = result(scene, Outcome.PASS)
+    assert scene.go(3, checks=later).rollout.batches[-1].checks == tuple(later)
+
+
 def test_a_check_that_passes_does_not_shorten_baking(stage):
     scene = stage("a", **CHECKED).until(Phase.BAKING)
     decision = scene.decide(4, checks=result(scene, Outcome.PASS))

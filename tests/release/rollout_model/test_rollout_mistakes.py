@@ -112,7 +112,7 @@ def promotion_forgets_stable(patch):
 
 
 def promotion_comes_after_the_first_batch(patch):
-    patch.setattr(rollout_phases, "_next", lambda rollout, seen, checks: rollout_ends.promotion(rollout, seen))
+    patch.setattr(rollout_phases, "_next", lambda rollout, seen: rollout_ends.promotion(rollout, seen))
 
 
 def a_moved_channel_goes_unnoticed(patch):

@@ -19,6 +19,7 @@ from herz.errors import HerzError, SourceError, UsageError
 from herz.release.member import Member
 from herz.release.rollout import Check, CheckResult, Rollout
 from herz.release.statistics import Outcome, Worse, compare
+from herz.release.trend import Point, Sample, points
 from herz.server.rollouts.outbound import Outbound, permitted, shown
 from herz.server.rollouts.prometheus import samples
 
@@ -113,16 +114,24 @@ class Checks:
 
     async def look(self, check: Check, rollout: Rollout, members: Sequence[Member], now: datetime) -> CheckResult:
         """What `check` says of the batch in work at `now`; `members` are all instances of the namespace."""
+        seen: tuple[Point, ...] = ()
         try:
             options = options_of(check)
             batch = [member for member in members if member.cohort == rollout.cohort]
             if isinstance(options, Health):
                 outcome, detail = await self._health(options, batch)
             else:
-                outcome, detail = await self._metric(options, rollout, batch, members, now)
+                outcome, detail, seen = await self._metric(options, rollout, batch, members, now)
         except HerzError as error:
             outcome, detail = Outcome.INCONCLUSIVE, str(error)
-        return CheckResult(name=check.name, outcome=outcome, step=rollout.step, detail=detail[:DETAIL_LENGTH], time=now)
+        return CheckResult(
+            name=check.name,
+            outcome=outcome,
+            step=rollout.step,
+            detail=detail[:DETAIL_LENGTH],
+            time=now,
+            points=seen,
+        )
 
     async def _health(self, health: Health, batch: Iterable[Member]) -> tuple[Outcome, str]:
         if _PLACEHOLDER.search(health.url) is None:
@@ -157,28 +166,24 @@ class Checks:
 
     async def _metric(
         self, metric: Metric, rollout: Rollout, batch: Sequence[Member], members: Sequence[Member], now: datetime
-    ) -> tuple[Outcome, str]:
+    ) -> tuple[Outcome, str, tuple[Point, ...]]:
+        """What it says, why, and the course of what it looked at."""
         stable = [member for member in members if member.rollout != rollout.id]
         named = {"$canary": _pattern(batch), "$baseline": _pattern(stable)}
 
-        async def values(query: str) -> list[float]:
-            asked = _replaced(query, named)
-            found = await samples(self._outbound, metric.server, asked, rollout.since, now, metric.step_s)
-            return [value if math.isfinite(value) else math.copysign(LARGE, value) for value in found]
+        async def asked(query: str) -> tuple[Sample, ...]:
+            query = _replaced(query, named)
+            return await samples(self._outbound, metric.server, query, rollout.since, now, metric.step_s)
 
-        canary = await values(metric.canary)
-        if len(canary) < metric.sample_min:
-            return Outcome.INCONCLUSIVE, f"{len(canary)} samples of the canary, {metric.sample_min} are needed"
-        mean = math.fsum(canary) / len(canary)
-        if metric.most is not None and mean > metric.most:
-            return Outcome.FAIL, f"the canary's mean is {mean:.6g}, at most {metric.most:g} is allowed"
-        if metric.least is not None and mean < metric.least:
-            return Outcome.FAIL, f"the canary's mean is {mean:.6g}, at least {metric.least:g} is needed"
-        if metric.baseline is None:
-            return Outcome.PASS, f"the canary's mean is {mean:.6g}"
+        canary = await asked(metric.canary)
+        values = _finite(canary)
+        plain = _bounded(metric, values)
+        if plain is not None:
+            return *plain, points(canary)
+        baseline = await asked(metric.baseline or "")
         compared = compare(
-            await values(metric.baseline),
-            canary,
+            _finite(baseline),
+            values,
             worse=metric.worse,
             alpha=metric.alpha,
             look=look_of(rollout, now),
@@ -186,7 +191,24 @@ class Checks:
             effect_min=metric.effect_min,
             shift_min=metric.shift_min,
         )
-        return compared.outcome, compared.reason
+        return compared.outcome, compared.reason, points(canary, baseline)
+
+
+def _bounded(metric: Metric, canary: Sequence[float]) -> tuple[Outcome, str] | None:
+    """What the canary's values say by themselves, and why; None where they must be compared."""
+    if len(canary) < metric.sample_min:
+        return Outcome.INCONCLUSIVE, f"{len(canary)} samples of the canary, {metric.sample_min} are needed"
+    mean = math.fsum(canary) / len(canary)
+    if metric.most is not None and mean > metric.most:
+        return Outcome.FAIL, f"the canary's mean is {mean:.6g}, at most {metric.most:g} is allowed"
+    if metric.least is not None and mean < metric.least:
+        return Outcome.FAIL, f"the canary's mean is {mean:.6g}, at least {metric.least:g} is needed"
+    return (Outcome.PASS, f"the canary's mean is {mean:.6g}") if metric.baseline is None else None
+
+
+def _finite(found: Iterable[Sample]) -> list[float]:
+    """The values as numbers to compute with."""
+    return [one.value if math.isfinite(one.value) else math.copysign(LARGE, one.value) for one in found]
 
 
 def look_of(rollout: Rollout, now: datetime) -> int:

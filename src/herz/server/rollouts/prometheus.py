@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from herz.errors import SourceError, SourceUnavailable
+from herz.release.trend import Sample
 from herz.server.rollouts.outbound import Outbound, shown
 
 
@@ -36,7 +37,7 @@ class _Answer(msgspec.Struct):
 
 async def samples(
     outbound: Outbound, server: str, query: str, start: datetime, end: datetime, step_s: float
-) -> tuple[float, ...]:
+) -> tuple[Sample, ...]:
     """Every value of every series that `query` has between `start` and `end`, one each `step_s` seconds, NaN left out.
 
     A step shorter than the interval at which Prometheus scrapes would count one observation several times. No series
@@ -59,5 +60,9 @@ async def samples(
         raise QueryRefused(
             f"{query!r} gives a {answer.data.resultType}", where=shown(server), remedy="give a query of series"
         )
-    found = (float(text) for raw in answer.data.result for _, text in msgspec.json.decode(raw, type=_Series).values)
-    return tuple(value for value in found if not math.isnan(value))
+    found = (
+        Sample(time, float(text))
+        for raw in answer.data.result
+        for time, text in msgspec.json.decode(raw, type=_Series).values
+    )
+    return tuple(one for one in found if not math.isnan(one.value))
