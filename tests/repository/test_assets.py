@@ -77,3 +77,24 @@ def test_a_file_lies_beside_its_compressed_self(name: str):
 
 def test_what_every_page_loads_is_small():
     assert sum((VENDOR / f"{name}.gz").stat().st_size for name in ("htmx.js", "idiomorph.js")) < 30 * 1024
+
+
+def exported(bundle: str) -> set[str]:
+    """The names that a module of the bundles gives."""
+    named = re.findall(r"export\s*\{([^}]*)\}", (VENDOR / bundle).read_text(encoding="utf-8"))
+    return {name.split(" as ")[-1].strip() for names in named for name in names.split(",")}
+
+
+def test_the_consoles_modules_ask_the_bundles_only_for_names_that_they_give():
+    missing = []
+    for module in sorted((VENDOR.parent / "js").glob("*.js")):
+        text = module.read_text(encoding="utf-8")
+        for names, bundle in re.findall(r"import\s*\{([^}]*)\}\s*from\s*\"\.\./vendor/(\w+\.js)\"", text):
+            asked = {name.split(" as ")[0].strip() for name in names.split(",") if name.strip()}
+            missing += [f"{module.name}: {bundle} gives no {name}" for name in sorted(asked - exported(bundle))]
+    assert missing == []
+
+
+@pytest.mark.parametrize("bundle", ["charts.js", "graph.js"])
+def test_the_bundle_of_one_library_gives_it_as_its_default(bundle: str):
+    assert exported(bundle) == {"default"}
