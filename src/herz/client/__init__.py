@@ -8,8 +8,9 @@ if await pay.verify_atomicity("sha-4f1c", release.number): ...
 
 from herz.client.namespace import Namespace
 from herz.client.plane import ControlPlane
-from herz.client.problems import DraftConflict, NotThere
+from herz.client.problems import ApprovalNeeded, DraftConflict, NotThere
 from herz.client.replies import AuditState, Built, Draft, Impact, Instance, Moved, Problem, Touched, Validation
+from herz.release.approval import Approval, ApprovalState, Policy, Publication, Weighed
 from herz.release.atomicity import Verdict
 from herz.release.channel import Release
 from herz.release.content import Content, LayerText
@@ -17,6 +18,9 @@ from herz.release.plan import Plan, PlanKind
 from herz.release.rollout import Check, Phase, Rollout
 
 __all__ = [
+    "Approval",
+    "ApprovalNeeded",
+    "ApprovalState",
     "AuditState",
     "Built",
     "Check",
@@ -33,10 +37,13 @@ __all__ = [
     "Phase",
     "Plan",
     "PlanKind",
+    "Policy",
     "Problem",
+    "Publication",
     "Release",
     "Rollout",
     "Touched",
     "Validation",
     "Verdict",
+    "Weighed",
 ]

@@ -10,6 +10,7 @@ from herz.client.exchange import Exchange, part
 from herz.client.problems import NotThere
 from herz.client.replies import Draft, Facts, Impact, Instance, Moved, RolloutEvent, Validation
 from herz.client.version import release_number
+from herz.release.approval import ApprovalState, Policy, Publication
 from herz.release.atomicity import Verdict
 from herz.release.channel import Channel, Release
 from herz.release.content import Content
@@ -118,7 +119,8 @@ class Namespace:
         """Make the draft a release: immutable, numbered, content-addressed.
 
         With `publish` every instance that is in no rollout runs it from now on; without, it stays dormant until it is
-        published or rolled out. `expect` is the draft's revision. `force` releases past what stops it, loudly.
+        published or rolled out. `expect` is the draft's revision. `ApprovalNeeded` where a layer that it changes needs
+        approval and has none. `force` releases past what stops it, loudly.
         """
         body = _given(
             message=message,
@@ -149,18 +151,68 @@ class Namespace:
         return await self._exchange.ask("GET", path, tuple[KeyDifference, ...])
 
     async def publish(self, version: int | str, message: str, *, force: bool = False) -> Moved:
-        """Point the channel at a release. `Conflict` while a rollout is under way; `force` ends that, loudly."""
+        """Point the channel at a release.
+
+        `Conflict` while a rollout is under way, `ApprovalNeeded` while it is not approved; `force` goes past both,
+        loudly.
+        """
         body = _given(release=release_number(version, self.app, self.name), message=message, force=force or None)
         return await self._exchange.ask("POST", f"{self._place}/publish", Moved, body)
 
     async def rollback(self, version: int | str, message: str, *, expect: int | None = None) -> Moved:
-        """Point the channel at an older release and reset the draft to it, in one write. `expect` is the draft's."""
+        """Point the channel at an older release and reset the draft to it, in one write. `expect` is the draft's.
+
+        What was live before needs no approval.
+        """
         body = _given(to=release_number(version, self.app, self.name), message=message, expect=expect)
         return await self._exchange.ask("POST", f"{self._place}/rollback", Moved, body)
+
+    async def publications(self, version: int | str) -> tuple[Publication, ...]:
+        """When a release became live: by whom, approved by whom, by which rollout, whether by force; in order."""
+        return await self._exchange.ask("GET", f"{self._release(version)}/publications", tuple[Publication, ...])
 
     async def channel(self) -> Channel:
         """Which release who runs: the stable pointer, and that of each batch of a rollout."""
         return await self._exchange.ask("GET", f"{self._place}/channel", Channel)
+
+    # --- approval ---------------------------------------------------------------------------------
+
+    async def policy(self) -> Policy | None:
+        """Which layers need approval before a change of them is live, and by how many; None where none does."""
+        try:
+            return await self._exchange.ask("GET", f"{self._place}/policy", Policy)
+        except NotThere:
+            return None
+
+    async def set_policy(self, layers: Sequence[str], approvals: int = 1) -> None:
+        """Ask for approval of a change of `layers` (`*`: of all) from now on. Needs scope `admin`."""
+        body = {"layers": list(layers), "approvals": approvals}
+        await self._exchange.ask("PUT", f"{self._place}/policy", type(None), body)
+
+    async def delete_policy(self) -> None:
+        """Ask for no approval any more. Nothing where none was asked for. Needs scope `admin`."""
+        with suppress(NotThere):
+            await self._exchange.ask("DELETE", f"{self._place}/policy", type(None))
+
+    async def approvals(self, version: int | str | None = None) -> ApprovalState:
+        """How it stands with a release, by default the draft: what needs approval, who wrote it, who approves."""
+        query = {"release": None if version is None else release_number(version, self.app, self.name)}
+        return await self._exchange.ask("GET", f"{self._place}/approvals", ApprovalState, query=query)
+
+    async def approve(self, digest: str, message: str = "", *, version: int | str | None = None) -> ApprovalState:
+        """Approve a release, by default the draft; how it stands then. Needs scope `approve`.
+
+        `digest` is that of the content that was looked at: `Conflict` where it is another one by now. `SourceDenied`
+        for whoever wrote some of it.
+        """
+        number = None if version is None else release_number(version, self.app, self.name)
+        body = _given(digest=digest, release=number, message=message or None)
+        return await self._exchange.ask("POST", f"{self._place}/approvals", ApprovalState, body)
+
+    async def withdraw_approval(self, digest: str, message: str = "", *, approver: str | None = None) -> None:
+        """Take one's approval of a content back; that of `approver` with scope `admin`. What is live stays so."""
+        query = {"digest": digest, "approver": approver, "message": message or None}
+        await self._exchange.ask("DELETE", f"{self._place}/approvals", type(None), query=query)
 
     # --- instances --------------------------------------------------------------------------------
 
@@ -286,7 +338,8 @@ class Namespace:
         """Begin to roll a release out batch by batch; the rollout as it begins. The control plane drives it from here.
 
         `selector` limits it to instances with these labels (`"eu|us"` is either). `checks` watch each batch while it
-        bakes, `deployer` names the server's hook that installs the patch. `Conflict` while another one is under way.
+        bakes, `deployer` names the server's hook that installs the patch. `Conflict` while another one is under way,
+        `ApprovalNeeded` while the release is not approved.
         """
         body = _given(
             release=release_number(version, self.app, self.name),

@@ -88,6 +88,30 @@ class DraftConflict(Conflict):
         super().__init__(what, key=key, expected=expected, actual=actual, where=where, remedy=remedy)
 
 
+class ApprovalNeeded(Conflict):
+    """What was to become live changes layers that need approval and have none; nothing was changed.
+
+    `have` of `need` people approve `layers`. `authors` wrote it and cannot approve it; `digest` is the address of the
+    content that is to be approved.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        layers: tuple[str, ...] = (),
+        have: int = 0,
+        need: int = 1,
+        authors: tuple[str, ...] = (),
+        digest: str | None = None,
+        where: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.layers, self.have, self.need = layers, have, need
+        self.authors, self.digest = authors, digest
+        super().__init__(what, where=where, remedy=remedy)
+
+
 def error_of(status: int, body: bytes, *, server: str, asked: str) -> HerzError:
     """The error that an answer which is no success means. `server` is who answered, `asked` what it was asked."""
     problem = _parsed(body)
@@ -97,6 +121,17 @@ def error_of(status: int, body: bytes, *, server: str, asked: str) -> HerzError:
     place = _said(problem, "where") or where
     remedy = _said(problem, "remedy") or _REMEDIES.get(status)
     kind = _kind(problem, status)
+    if kind is ApprovalNeeded:
+        return ApprovalNeeded(
+            what,
+            layers=_texts(problem.get("layers")),
+            have=_number(problem.get("have")) or 0,
+            need=_number(problem.get("need")) or 1,
+            authors=_texts(problem.get("authors")),
+            digest=_said(problem, "digest"),
+            where=place,
+            remedy=remedy,
+        )
     if issubclass(kind, Conflict):
         key, expected, actual = _said(problem, "key"), _number(problem.get("expected")), _number(problem.get("actual"))
         remedy = remedy or "look at what is there now, and decide again"
@@ -126,6 +161,8 @@ def _kind(problem: Mapping[str, Any], status: int) -> type[HerzError]:
     if status == 404:
         return NotThere
     name = str(problem.get("type", "")).rpartition(":")[2]
+    if name == "approval-needed":
+        return ApprovalNeeded
     return _KINDS.get(name) or _BY_STATUS.get(status, UsageError if 400 <= status < 500 else SourceError)
 
 
@@ -156,6 +193,10 @@ def _said(problem: Mapping[str, Any], *names: str) -> str | None:
 
 def _objects(value: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(one for one in value if isinstance(one, dict)) if isinstance(value, list) else ()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
 
 
 def _number(value: Any) -> int | None:

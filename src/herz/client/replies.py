@@ -21,7 +21,8 @@ Facts: TypeAlias = dict[str, Any]
 class Draft(Record, frozen=True, kw_only=True):
     """What is being edited: `revision` is that of the store when it was last written, 0 when there is none.
 
-    `base` is the number of the release that it was begun from.
+    `base` is the number of the release that it was begun from. `author` wrote it last, `authors` is everybody who wrote
+    what in it was never live.
     """
 
     revision: int = 0
@@ -30,6 +31,8 @@ class Draft(Record, frozen=True, kw_only=True):
     author: str = ""
     message: str = ""
     time: datetime | None = None
+    digest: str = ""
+    authors: tuple[str, ...] = ()
 
 
 class Instance(Report, frozen=True, kw_only=True):
