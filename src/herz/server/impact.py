@@ -114,7 +114,7 @@ class Impacts:
             number = None if release is None else release.number
             address = there.reports[name].value.graph
             if address is not None and address not in graphs:
-                graphs[address] = await self._graph(address)
+                graphs[address] = await self.graph(address)
             graph = None if address is None else graphs[address]
             if graph is None or address is None:
                 found.append(Touched(instance=name, release=number))
@@ -125,7 +125,8 @@ class Impacts:
             found.append(Touched(instance=name, release=number, properties=properties, objects=objects))
         return found
 
-    async def _graph(self, address: str) -> Graph | None:
+    async def graph(self, address: str) -> Graph | None:
+        """The dependency graph at an address; None where there is none that can be read."""
         try:
             entry = await self._store.get(graph_key(address))
             return None if entry is None else decode(entry.value, Graph, f"{entry.key}@{entry.mod_revision}")
@@ -167,7 +168,7 @@ def changed_paths(before: Tree, after: Tree) -> tuple[Path, ...]:
 def rebuilt(graph: Graph, changed: Collection[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The properties that one of the changed keys lies in, and the objects built from them, however indirectly."""
     paths = Paths(changed)
-    replaced = {name for name, prefix in graph.properties.items() if paths.meet(split(prefix) if prefix else ())}
+    replaced = {name for name, prefix in graph.properties.items() if paths.touch(prefix)}
     properties = tuple(sorted(replaced))
     objects: set[str] = set()
     while True:
@@ -205,6 +206,13 @@ class Paths:
         """Whether one of them is `path`, lies under it, or above."""
         path = _spelled(path)
         return path in self._above or any(path[:length] in self._paths for length in range(len(path) + 1))
+
+    def touch(self, prefix: str) -> bool:
+        """Whether one of them concerns what is bound at `prefix`; what is no key is bound nowhere."""
+        try:
+            return self.meet(split(prefix) if prefix else ())
+        except UsageError:  # an instance may say whatever it likes
+            return False
 
 
 def _spelled(path: Path) -> Path:

@@ -1,0 +1,259 @@
+"""Where the keys of a content come from: the layer that decides each, and what that layer overrode.
+
+Made once for a reading, for every key at once: one key after the other, each layer would be searched through again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from herz.errors import UsageError
+from herz.formats.pace import Pace
+from herz.model.key import Path, join, relaxed, split
+from herz.model.secret import Secret
+from herz.model.tree import ABSENT, find, is_table, leaves
+from herz.release.content import Content
+from herz.server.reading import SECRETS, SMALL, Reading
+from herz.server.sized import Sized
+from herz.server.validation import as_json
+
+KEPT: Final = 500_000
+"""Keys whose origins are kept, of all contents together."""
+SOUGHT: Final = 2_000
+"""Characters of a value that a filter looks at."""
+_REFERENCE: Final = re.compile(r"\$\{([^}:${]+)")
+
+
+class Shown(NamedTuple):
+    """A value as it may be shown, secrets masked: its text, and what it is (text, number, list, …)."""
+
+    text: str
+    kind: str
+
+
+class Contribution(NamedTuple):
+    """What one layer says of a key. `key` is where it was written: a value above hides, or is hidden, as well."""
+
+    layer: str
+    place: str
+    key: str
+    value: Shown
+
+
+class Key(NamedTuple):
+    """One key of the content: what it is, and the index of the layer that says so."""
+
+    path: Path
+    key: str
+    value: Shown
+    layer: int
+    sought: str
+    """What a filter looks at, in small letters."""
+
+
+class Written(NamedTuple):
+    """One key of one layer; `hidden_by` is the layer whose value is in force instead, None where this one is."""
+
+    key: str
+    place: str
+    value: Shown
+    hidden_by: str | None
+
+
+class Origins:
+    """The keys of a reading in order, and what each layer says of them."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._pace = Pace()
+        self._simple: dict[str, str] = {}
+        self.layers: Final = tuple(layer.name for layer in reading.layers)
+        self._written = [self._leaves_of(layer.tree) for layer in reading.layers]
+        self._tables = [_tables(leaves) for leaves in self._written]
+        self._references: list[tuple[Path, tuple[Path, ...]]] = []
+        self.keys: Final = tuple(self._keys())
+        for layer in reading.layers:
+            self._pace()
+            layer.lines()
+
+    def _leaves_of(self, tree: Any) -> dict[Path, Path]:
+        found: dict[Path, Path] = {}
+        for number, (path, _) in enumerate(leaves(tree)):
+            found[self.simple(path)] = path
+            if number % 128 == 0:
+                self._pace()
+        return found
+
+    def simple(self, path: Path) -> Path:
+        """`path` as all its spellings have it."""
+        known = self._simple
+        for segment in path:
+            if segment not in known:
+                known[segment] = relaxed(segment)
+        return tuple([known[segment] for segment in path])
+
+    def _keys(self) -> Iterator[Key]:
+        found = list(leaves(self._reading.tree)) if self._reading.tree else []
+        for number, (path, value) in enumerate(sorted(found, key=lambda leaf: leaf[0])):
+            if number % 64 == 0:
+                self._pace()
+            key, text = join(path), shown(path, value)
+            layer = self._decides(self.simple(path))
+            if isinstance(value, str) and "${" in value:
+                self._references.append((path, tuple(_referred(value))))
+            sought = f"{key}\n{text.text[:SOUGHT]}\n{self.layers[layer]}".lower()
+            yield Key(path, key, text, layer, sought)
+
+    def _decides(self, simple: Path) -> int:
+        return next((at for at in range(len(self._written) - 1, -1, -1) if simple in self._written[at]), 0)
+
+    def matching(self, words: Sequence[str], layer: str | None = None) -> list[Key]:
+        """The keys that all words are found in (key, value as shown, or layer), of `layer` alone where one is named."""
+        found: Iterable[Key] = self.keys
+        for word in words:
+            small = word.lower()
+            found = [key for key in found if small in key.sought]
+        if layer is not None:
+            found = [key for key in found if self.layers[key.layer] == layer]
+        return list(found)
+
+    def contributions(self, path: Path) -> list[Contribution]:
+        """What every layer says of `path`, the one that decides first; a value above it counts, a table below too."""
+        return [found for at in range(len(self.layers) - 1, -1, -1) if (found := self._contribution(at, path))]
+
+    def _contribution(self, at: int, path: Path) -> Contribution | None:
+        simple, written = self.simple(path), self._written[at]
+        for length in range(len(simple), 0, -1):
+            spelled = written.get(simple[:length])
+            if spelled is None and length == len(simple) and simple in self._tables[at]:
+                spelled = path
+            if spelled is not None:
+                value = find(self._reading.layers[at].tree, spelled)
+                return Contribution(self.layers[at], self._place(at, spelled), join(spelled), shown(spelled, value))
+        return None
+
+    def _place(self, at: int, path: Path) -> str:
+        line = self._reading.layers[at].locate(path)
+        return self.layers[at] if line is None else f"{self.layers[at]}:{line}"
+
+    def written(self, layer: str, words: Sequence[str]) -> list[Path]:
+        """The keys of one layer in order, those that all words are found in."""
+        at = self.layers.index(layer)
+        small = [word.lower() for word in words]
+        tree = self._reading.layers[at].tree
+        found = []
+        for number, path in enumerate(sorted(self._written[at].values())):
+            if number % 256 == 0:
+                self._pace()
+            if small:
+                text = f"{join(path)}\n{shown(path, find(tree, path)).text[:SOUGHT]}\n{layer}".lower()
+                if not all(word in text for word in small):
+                    continue
+            found.append(path)
+        return found
+
+    def entry(self, layer: str, path: Path) -> Written:
+        """One key of one layer."""
+        at = self.layers.index(layer)
+        value = find(self._reading.layers[at].tree, path)
+        return Written(join(path), self._place(at, path), shown(path, value), self._hidden_by(at, self.simple(path)))
+
+    def _hidden_by(self, at: int, simple: Path) -> str | None:
+        for above in range(len(self.layers) - 1, at, -1):
+            written = self._written[above]
+            hides = any(simple[:length] in written for length in range(1, len(simple) + 1))
+            if hides or simple in self._tables[above]:
+                return self.layers[above]
+        return None
+
+    def value(self, path: Path) -> Any:
+        """What is in force at `path` in any spelling, a table too; `ABSENT` where there is nothing."""
+        return find(self._reading.tree, path)
+
+    def place(self, path: Path) -> str | None:
+        """Where it was written, as `layer:line`."""
+        return self._reading.locate(path)
+
+    def below(self, path: Path) -> list[Key]:
+        """The keys under a table."""
+        simple = self.simple(path)
+        return [key for key in self.keys if len(key.path) > len(path) and self.simple(key.path[: len(path)]) == simple]
+
+    def referring(self, path: Path) -> tuple[Path, ...]:
+        """The keys whose values refer to `path`, however indirectly."""
+        reached = {self.simple(path)}
+        found: dict[Path, None] = {}
+        while True:
+            more = [
+                at
+                for at, targets in self._references
+                if at not in found and any(self.simple(target) in reached for target in targets)
+            ]
+            if not more:
+                return tuple(found)
+            found.update(dict.fromkeys(more))
+            reached.update(map(self.simple, more))
+
+
+class OriginsOf:
+    """The origins that were asked for last."""
+
+    def __init__(self) -> None:
+        self._known: Sized[Content, Origins] = Sized(KEPT, lambda one: len(one.keys) + 1)
+
+    async def of(self, reading: Reading) -> Origins:
+        """The origins of a reading, made in a thread where it is large."""
+        known = self._known.get(reading.content)
+        if known is None:
+            large = reading.size > SMALL // 4
+            known = await asyncio.to_thread(Origins, reading) if large else Origins(reading)
+            self._known.put(reading.content, known)
+        return known
+
+
+def shown(path: Path, value: Any) -> Shown:
+    """A value as people may see it; a table as JSON."""
+    if value is ABSENT:
+        return Shown("", "absent")
+    kind = _kind(value)
+    hidden = _hidden(path, value)
+    if isinstance(hidden, (str, Secret)):
+        return Shown(str(hidden), kind)
+    return Shown(msgspec.json.encode(as_json(hidden)).decode(), kind)
+
+
+def _hidden(path: Path, value: Any) -> Any:
+    if is_table(value):
+        return {name: _hidden((*path, name), inner) for name, inner in value.items()}
+    return SECRETS.hidden(path, value)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "text"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, list):
+        return "list"
+    return "table" if is_table(value) else "date"
+
+
+def _tables(written: dict[Path, Path]) -> frozenset[Path]:
+    return frozenset(simple[:length] for simple in written for length in range(1, len(simple)))
+
+
+def _referred(text: str) -> Iterator[Path]:
+    for name in _REFERENCE.findall(text):
+        try:
+            yield split(name)
+        except UsageError:
+            continue
