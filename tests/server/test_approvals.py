@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from herz.errors import UsageError
-from herz.release.approval import Policy
+from herz.release.approval import GivenApprovals, Policy
 from herz.release.content import Content, LayerText
 from herz.release.record import encode
 from herz.server.access import Caller
@@ -293,6 +293,23 @@ async def test_why_somebody_cannot_approve_is_told_beforehand(guarded):
     await write(guarded, "a: 2\n", tenant="t: 1\n")
     state = await approvals.state(*AT)
     assert may("cat", Scope.APPROVE) == "it needs no approval"
+
+
+async def test_whoever_approves_again_does_so_anew(guarded, clock):
+    await write(guarded, tenant="t: 2\n")
+    await approve(guarded, CAT)
+    clock.seconds += 60
+    [one] = (await approve(guarded, By("Cat"))).given
+    assert (one.approval.by, one.approval.time) == ("Cat", clock.now())
+
+
+async def test_one_person_counts_once_whatever_is_stored(guarded, clock):
+    await guarded.desk.policies.put(*AT, Policy(layers=("tenant",), approvals=2), by=BEN)
+    draft = await write(guarded, tenant="t: 2\n")
+    [one] = (await approve(guarded, CAT)).given
+    twice = GivenApprovals(given=(one.approval, msgspec.structs.replace(one.approval, by="Cat")))
+    await guarded.store.put(approvals_key(*AT, draft.digest), encode(twice))
+    await refused(create(guarded), 409, "approval-needed")
 
 
 # --- what an approval is of
