@@ -1,0 +1,389 @@
+// The draft's editor: layers as tabs, faults as they are typed, the form, the difference against what is live, and saving
+// without losing anything, whoever else saves.
+import { lintGutter, setDiagnostics } from "../vendor/editor.js";
+import { EditorView, common, keymap, languageOf } from "./codemirror.js";
+import { beside } from "./compare.js";
+import { Form } from "./form.js";
+import { Layers, kept } from "./layers.js";
+import { refresh } from "./live.js";
+import { showTimes } from "./time.js";
+
+const { url, key, words } = JSON.parse(document.getElementById("editor-data").textContent);
+const CHECKED_MOST = 1_000_000; // characters that are checked while somebody types
+const PAUSE_MS = 350;
+const at = (id) => document.getElementById(id);
+const view = new EditorView({ parent: at("editor"), extensions: common(words.label) });
+const layers = new Layers((layer) => [
+  common(`${words.label} ${layer.name}`),
+  languageOf(layer.format),
+  lintGutter(),
+  keymap.of([{ key: "Mod-s", preventDefault: true, run: () => { save(); return true; } }]),
+  EditorView.updateListener.of((update) => {
+    if (layers.all[layers.current]) layers.all[layers.current].state = update.state;
+    if (update.docChanged) typed();
+  }),
+]);
+let faults = [];
+let seen = 0; // the revision that the page tells of, as far as the reader was told
+let timer = 0;
+let asked = 0;
+let saving = false;
+let shown = "text";
+
+// --- asking the server
+
+/** A POST of JSON; answers the response, or null after telling why there is none that helps. */
+async function ask(path, body, wanted = []) {
+  let answer;
+  try {
+    answer = await fetch(url + path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" }, redirect: "manual", cache: "no-store" });
+  } catch {
+    trouble(words.failed);
+    return null;
+  }
+  if (answer.type === "opaqueredirect" || answer.status === 401) { trouble(words.ended); return null; }
+  if (answer.ok || wanted.includes(answer.status)) { at("trouble").replaceChildren(); return answer; }
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const problem = page.querySelector(".problem");
+  if (problem) at("trouble").replaceChildren(document.importNode(problem, true));
+  else trouble(words.failed);
+  return null;
+}
+
+function trouble(text) {
+  const problem = document.createElement("p");
+  problem.className = "problem";
+  problem.textContent = text;
+  at("trouble").replaceChildren(problem);
+}
+
+function notice(text, ...buttons) {
+  at("notice").replaceChildren(text, ...buttons.map(([label, act]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.addEventListener("click", () => { at("notice").hidden = true; act(); });
+    return button;
+  }));
+  at("notice").hidden = false;
+}
+
+// --- showing
+
+function tabs() {
+  at("layers").replaceChildren(...layers.all.map((layer, index) => {
+    const tab = document.createElement("button");
+    tab.type = "button";
+    tab.role = "tab";
+    tab.id = `tab-${index}`;
+    tab.setAttribute("aria-selected", String(index === layers.current));
+    tab.setAttribute("aria-controls", "editor");
+    tab.tabIndex = index === layers.current ? 0 : -1;
+    tab.textContent = layer.name;
+    const wrong = faults.filter((fault) => fault.layer === index).length;
+    if (wrong) {
+      const badge = document.createElement("span");
+      badge.className = "badge bad";
+      badge.textContent = String(wrong);
+      tab.append(" ", badge);
+    }
+    tab.addEventListener("click", () => go(index));
+    return tab;
+  }));
+  at("editor").setAttribute("aria-labelledby", `tab-${layers.current}`);
+  at("layer-open").disabled = !layers.all.length;
+}
+
+at("layers").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step || !layers.all.length) return;
+  go((layers.current + step + layers.all.length) % layers.all.length);
+  at(`tab-${layers.current}`).focus();
+});
+
+function go(index) {
+  layers.current = index;
+  const layer = layers.all[index];
+  at("editor").hidden = !layer;
+  if (layer) view.setState(layer.state);
+  mark();
+  tabs();
+  if (shown === "difference") compare();
+}
+
+function state() {
+  const { dirty } = layers;
+  at("state").textContent = saving ? words.saving : dirty ? words.unsaved : layers.revision ? words.saved : words.nothing;
+  at("state").className = dirty ? "unsaved" : "dim";
+  at("save-button").disabled = saving || !dirty;
+  at("discard").disabled = saving || !dirty;
+  const [release, first] = [at("release-open"), at("release-first")];
+  if (release) { release.disabled = dirty; first.hidden = !dirty; }
+}
+
+/** Something was typed: say so, keep it, and have it checked once the reader pauses. */
+function typed() {
+  state();
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    if (!kept.write(key, layers) && layers.dirty) notice(words.not_kept);
+    check();
+    if (shown === "form") form.load();
+  }, PAUSE_MS);
+}
+
+// --- faults
+
+async function check() {
+  if (!layers.all.length) { at("faults").textContent = words.no_layer; return; }
+  if (layers.size > CHECKED_MOST) { at("faults").textContent = words.large; return; }
+  const mine = (asked += 1);
+  const answer = await ask("/check", { content: layers.content });
+  if (!answer || mine !== asked) return; // another text was asked about meanwhile
+  ({ faults } = await answer.json());
+  mark();
+  tabs();
+  const list = document.createElement("ul");
+  for (const fault of faults) {
+    const item = document.createElement("li");
+    const where = fault.line ? `${layers.all[fault.layer]?.name ?? ""}:${fault.line}${fault.column ? `:${fault.column}` : ""}` : layers.all[fault.layer]?.name;
+    if (where) {
+      const jump = document.createElement("button");
+      jump.type = "button";
+      jump.className = "quiet";
+      jump.textContent = where;
+      jump.addEventListener("click", () => goTo(fault));
+      item.append(jump, " ");
+    }
+    item.append(fault.key ? `${fault.key}: ${fault.what}` : fault.what);
+    list.append(item);
+  }
+  const head = document.createElement("p");
+  head.className = faults.length ? "badge bad" : "badge good";
+  head.textContent = faults.length ? `${words.faults}: ${faults.length}` : words.well;
+  at("faults").replaceChildren(head, ...(faults.length ? [list] : []));
+}
+
+function span({ line, column }) {
+  const { doc } = view.state;
+  const { from, to } = doc.line(Math.min(Math.max(line ?? 1, 1), doc.lines));
+  return { from: column ? Math.min(from + column - 1, to) : from, to };
+}
+
+function mark() {
+  if (!layers.all.length) return;
+  const here = faults.filter((fault) => fault.layer === layers.current);
+  const marks = here.map((fault) => ({ ...span(fault), severity: "error", message: fault.key ? `${fault.key}: ${fault.what}` : fault.what }));
+  view.dispatch(setDiagnostics(view.state, marks.sort((one, other) => one.from - other.from)));
+}
+
+function goTo(fault) {
+  if (fault.layer !== null && fault.layer !== layers.current) go(fault.layer);
+  display("text");
+  const { from } = span(fault);
+  view.dispatch({ selection: { anchor: from }, scrollIntoView: true });
+  view.focus();
+}
+
+// --- views
+
+const form = new Form(at("view-form"), layers, ask, (changed) => { layers.set(changed, view); go(layers.current); typed(); });
+
+function display(name) {
+  shown = name;
+  for (const one of ["text", "form", "difference"]) {
+    const button = document.querySelector(`[data-view=${one}]`);
+    if (!button) continue;
+    button.setAttribute("aria-pressed", String(one === name));
+    at(`view-${one}`).hidden = one !== name;
+  }
+  if (name === "form") form.load();
+  if (name === "difference") compare();
+}
+for (const button of document.querySelectorAll("[data-view]")) button.addEventListener("click", () => display(button.dataset.view));
+
+async function compare() {
+  const answer = await ask("/difference", { content: layers.content });
+  if (answer) at("keys-differ").innerHTML = await answer.text();
+  const layer = layers.all[layers.current];
+  const stored = await stands("live");
+  if (!stored || !layer) return;
+  const live = stored.layers.find((one) => one.name === layer.name);
+  at("beside-note").textContent = live ? `${words.live} → ${words.yours}: ${layer.name}` : words.added;
+  const [before, after] = [live?.text ?? "", layer.state.doc.toString()];
+  at("beside").replaceChildren();
+  if (before.length + after.length > 2 * CHECKED_MOST) at("beside-note").textContent = words.too_long;
+  else beside(at("beside"), before, after, layer.format, [`${words.live}: ${layer.name}`, `${words.yours}: ${layer.name}`]);
+}
+
+async function stands(of) {
+  try {
+    const answer = await fetch(`${url}/text?of=${of}`, { redirect: "manual", cache: "no-store" });
+    if (answer.ok) return await answer.json();
+    trouble(answer.type === "opaqueredirect" || answer.status === 401 ? words.ended : words.failed);
+  } catch {
+    trouble(words.failed);
+  }
+  return null;
+}
+
+// --- saving, and whoever else saves
+
+async function save() {
+  if (saving || !layers.dirty) return;
+  saving = true;
+  state();
+  const wrote = layers.snapshot();
+  const message = at("save").elements.message.value;
+  const answer = await ask("", { content: layers.content, expect: layers.revision, base: layers.base, message }, [409]);
+  saving = false;
+  if (answer?.ok) {
+    const made = await answer.json();
+    layers.revision = made.revision;
+    layers.base = made.base;
+    layers.settle(wrote); // what was typed meanwhile is not saved
+    seen = made.revision;
+    at("save").elements.message.value = "";
+    at("notice").hidden = true;
+    at("conflict").replaceChildren();
+    kept.write(key, layers);
+    refresh();
+  } else if (answer) await conflict(await answer.text());
+  state();
+}
+at("save").addEventListener("submit", (event) => { event.preventDefault(); save(); });
+
+async function conflict(html) {
+  const box = at("conflict");
+  box.innerHTML = html;
+  showTimes(box);
+  const actual = Number(box.firstElementChild?.dataset.actual);
+  if (!Number.isFinite(actual)) { box.replaceChildren(); trouble(words.failed); return; }
+  seen = actual;
+  const done = () => { box.replaceChildren(); state(); view.focus(); };
+  const on = (name, act) => box.querySelector(`[data-${name}]`)?.addEventListener("click", act);
+  on("later", done);
+  on("keep", () => { layers.revision = actual; done(); save(); });
+  on("theirs", async () => {
+    const stored = await stands("draft");
+    if (!stored) return;
+    take(stored);
+    done();
+    notice(words.taken);
+  });
+  on("merge", async () => {
+    const theirs = [...box.querySelectorAll("input[value=theirs]:checked")].map((input) => input.dataset.key);
+    const answer = await ask("/merge", { content: layers.content, seen: layers.revision, base: layers.base, theirs });
+    if (!answer) return;
+    const merged = await answer.json();
+    layers.set(merged.layers, view);
+    layers.revision = merged.revision;
+    go(layers.current);
+    typed();
+    done();
+    notice(words.merged);
+  });
+  at("conflict-title").focus();
+}
+
+/** Theirs in the place of mine, in the same documents: undo brings mine back. */
+function take(stored) {
+  layers.set(stored.layers, view);
+  layers.revision = stored.revision;
+  layers.base = stored.base;
+  layers.settle();
+  seen = stored.revision;
+  kept.drop(key);
+  go(Math.min(layers.current, Math.max(0, layers.all.length - 1)));
+  check();
+  state();
+}
+
+// The part of the page that is kept up to date tells which revision is stored now, and whose it is.
+document.addEventListener("herz:fresh", () => {
+  const { revision, author } = at("standing").dataset;
+  const now = Number(revision);
+  state();
+  if (saving || now === layers.revision || now === seen) return;
+  seen = now;
+  if (now === 0 && !layers.dirty) return void stands("draft").then((stored) => stored && take(stored));
+  const load = [words.load, async () => {
+    if (layers.dirty && !confirm(words.drop)) return;
+    const stored = await stands("draft");
+    if (stored) take(stored);
+  }];
+  notice(now ? `${words.newer} ${author}.` : words.gone, load);
+});
+
+at("discard").addEventListener("click", async () => {
+  if (!confirm(words.drop)) return;
+  const stored = await stands("draft");
+  if (stored) take(stored);
+});
+addEventListener("beforeunload", (event) => {
+  if (!layers.dirty) return;
+  kept.write(key, layers);
+  event.preventDefault();
+});
+
+// --- layers: adding, naming, ordering, removing
+
+for (const dialog of document.querySelectorAll("#layer-new, #layer-edit")) {
+  dialog.querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const { elements } = event.target;
+    const facts = { name: elements.name.value, format: elements.format.value, dimension: elements.dimension.value };
+    const removing = event.submitter?.value === "remove";
+    const own = dialog.id === "layer-edit" ? layers.all[layers.current] : null;
+    const taken = !removing && layers.all.some((layer) => layer !== own && layer.name === facts.name);
+    elements.name.setCustomValidity(taken ? words.called : "");
+    if (taken) { elements.name.reportValidity(); return; }
+    if (removing) layers.all.splice(layers.current, 1);
+    else if (own) {
+      const fresh = layers.layer({ ...facts, text: own.state.doc.toString() });
+      fresh.crlf = own.crlf;
+      if (own.format === facts.format && own.name === facts.name) fresh.state = own.state; // its history stays
+      layers.all.splice(layers.current, 1);
+      layers.current = Number(elements.place.value);
+      layers.all.splice(layers.current, 0, fresh);
+    } else layers.current = layers.all.push(layers.layer(facts)) - 1;
+    dialog.close();
+    go(Math.min(layers.current, Math.max(0, layers.all.length - 1)));
+    typed();
+  });
+  dialog.querySelector("[name=name]").addEventListener("input", (event) => event.target.setCustomValidity(""));
+}
+at("layer-open").addEventListener("click", () => {
+  const { elements } = at("layer-edit").querySelector("form");
+  const layer = layers.all[layers.current];
+  Object.assign(elements.name, { value: layer.name });
+  elements.format.value = layer.format;
+  elements.dimension.value = layer.dimension;
+  elements.place.replaceChildren(...layers.all.map((one, index) => new Option(`${index + 1}`, index, false, index === layers.current)));
+});
+
+// --- beginning
+
+async function begin() {
+  const stored = await stands("draft");
+  if (!stored) return;
+  const mine = kept.read(key);
+  layers.begin(stored.layers, stored.revision, stored.base);
+  seen = stored.revision;
+  if (!layers.all.length && !mine) {
+    layers.all.push(layers.layer({ name: "application.yml" }));
+    layers.settle();
+  }
+  if (mine) {
+    layers.all = mine.layers.map((layer) => layers.layer(layer));
+    layers.revision = mine.revision;
+    layers.base = mine.base;
+    notice(words.restored);
+    if (mine.revision !== stored.revision) notice(`${words.restored} ${stored.revision ? `${words.newer} ${stored.author}.` : words.gone}`);
+  }
+  go(0);
+  check();
+  state();
+  document.body.dataset.editor = "ready";
+}
+begin();
