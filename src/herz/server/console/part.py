@@ -11,20 +11,48 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from herz.errors import HerzError
-from herz.server.console import home, live, static_files
+from herz.server.console import (
+    application,
+    checking,
+    comparing,
+    drafting,
+    explain,
+    fleet,
+    history,
+    home,
+    impact,
+    live,
+    releasing,
+    static_files,
+)
 from herz.server.console.changes import Changes
+from herz.server.console.key_history import Pasts
 from herz.server.console.live import OpenPages
 from herz.server.console.pages import LIVE, Pages, page
 from herz.server.console.static_files import StaticFiles
 from herz.server.door.cookies import renewing
 from herz.server.door.entering import EnterNeeded
 from herz.server.hub import Hub
+from herz.server.origins import OriginsOf
 from herz.server.plane import Part, Plane
 from herz.server.problems import body_of
 
 logger = logging.getLogger("herz")
 
-PAGES: Final = (*home.PAGES, live.live, static_files.static_file)
+PAGES: Final = (
+    *home.PAGES,
+    *drafting.PAGES,
+    *checking.PAGES,
+    *releasing.PAGES,
+    *history.PAGES,
+    *comparing.PAGES,
+    *application.PAGES,
+    *fleet.PAGES,
+    *explain.PAGES,
+    *impact.PAGES,
+    live.live,
+    static_files.static_file,
+)
 
 
 @get("/", opt={"open": True}, include_in_schema=False)
@@ -40,6 +68,8 @@ def part(plane: Plane) -> Part:
     plane.offer(Pages(plane, static, changes))
     plane.offer(OpenPages())
     plane.offer(home.Applications(plane))
+    plane.offer(OriginsOf())
+    plane.offer(Pasts())
     if "vendor/htmx.js" not in static.files:
         logger.error("the console has no libraries: run `make assets`, or install a wheel of Herz")
     console = Router(
