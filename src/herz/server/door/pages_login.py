@@ -47,7 +47,8 @@ class Welcome(msgspec.Struct):
         return "Welcome(…)"
 
 
-def _login_facts(plane: Plane, next: str, name: str = "") -> dict[str, Any]:
+def login_facts(plane: Plane, next: str, name: str = "") -> dict[str, Any]:
+    """What the login page shows."""
     provider = plane.settings.provider
     return {
         "next": next,
@@ -62,7 +63,7 @@ async def login_page(request: Asked, plane: NamedDependency[Plane], next: FromQu
     found = await logged_in(request)
     if found is not None:
         return sent_to(request, OWN if found.user.must_change else next_of(next))
-    return page(request, "login.html", problem=None, **_login_facts(plane, next_of(next)))
+    return page(request, "login.html", problem=None, **login_facts(plane, next_of(next)))
 
 
 @post("/login", opt=OPEN)
@@ -78,8 +79,8 @@ async def login(request: Asked, plane: NamedDependency[Plane], data: Annotated[L
             data.name, data.password, address=address, agent=request.headers.get("user-agent", "")
         )
     except HerzError as error:
-        return told_again(request, "login.html", error, **_login_facts(plane, next_of(data.next), data.name))
-    await _leave(door, before)
+        return told_again(request, "login.html", error, **login_facts(plane, next_of(data.next), data.name))
+    await leave(door, before)
     return sent_to(request, OWN if user.must_change else next_of(data.next), cookie)
 
 
@@ -87,7 +88,7 @@ async def login(request: Asked, plane: NamedDependency[Plane], data: Annotated[L
 async def logout(request: Asked, plane: NamedDependency[Plane]) -> Response[Any]:
     """The session ends in the store; nobody can use its cookie any more."""
     posted(request)
-    await _leave(plane.of(Door), await logged_in(request))
+    await leave(plane.of(Door), await logged_in(request))
     return sent_to(request, "/console/login", out=True)
 
 
@@ -116,13 +117,13 @@ async def welcome(request: Asked, plane: NamedDependency[Plane], data: Annotated
         if isinstance(error, Problem) and error.kind == "invitation-over":
             await door.attempts.failed(None, "invitation", address)
         return told_again(request, "welcome.html", error, name=data.name[:200], code=data.code[:200])
-    await _leave(door, before)
+    await leave(door, before)
     if opened is None:
         return sent_to(request, "/console/login")
     return sent_to(request, HOME, opened[0])
 
 
-async def _leave(door: Door, found: Found | None) -> None:
+async def leave(door: Door, found: Found | None) -> None:
     """End the session that this browser had, if it still is."""
     if found is None:
         return

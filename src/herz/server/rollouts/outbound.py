@@ -74,9 +74,9 @@ class Outbound:
         self._limit_s, self._context = limit_s, context
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, url: str, *, limit_s: float | None = None) -> Reply:
+    async def get(self, url: str, *, headers: Mapping[str, str] | None = None, limit_s: float | None = None) -> Reply:
         """Ask for `url`."""
-        return await self._request("GET", url, limit_s=limit_s)
+        return await self._request("GET", url, headers=headers, limit_s=limit_s)
 
     async def post(
         self,
