@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from herz.errors import UsageError
 from herz.model.key import Path, split
@@ -75,11 +75,11 @@ async def application(
     plane: NamedDependency[Plane],
     app: FromPath[str],
     namespace: FromPath[str],
-    q: str = "",
-    layer: str = "",
-    view: str = "merged",
-    release: str = "",
-    n: str = "1",
+    q: FromQuery[str] = "",
+    layer: FromQuery[str] = "",
+    view: FromQuery[str] = "merged",
+    release: FromQuery[str] = "",
+    n: FromQuery[str] = "1",
 ) -> Response[str]:
     """The configuration of the stable release, or of another one, key by key."""
     stands = await plane.desk.overview(app, namespace)

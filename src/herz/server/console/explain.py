@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromPath
+from litestar.params import Body, FromPath, FromQuery
 
 from herz.errors import ConfigurationError, UsageError
 from herz.model.key import Path, join, relaxed, split
@@ -96,8 +96,8 @@ async def explain(
     plane: NamedDependency[Plane],
     app: FromPath[str],
     namespace: FromPath[str],
-    key: str = "",
-    further: str = "",
+    key: FromQuery[str] = "",
+    further: FromQuery[str] = "",
 ) -> Response[str]:
     """What the server knows of a key; its instances are asked only when somebody wants that."""
     return await _page(request, plane, app, namespace, key, further=bool(further))
@@ -131,7 +131,7 @@ async def keys(
     plane: NamedDependency[Plane],
     app: FromPath[str],
     namespace: FromPath[str],
-    key: str = "",
+    key: FromQuery[str] = "",
 ) -> Response[str]:
     """Keys to choose from while one types."""
     place(app, namespace)

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromPath
+from litestar.params import Body, FromPath, FromQuery
 
 from herz.errors import ConfigurationError, HerzError
 from herz.model.key import join, split
@@ -66,7 +66,7 @@ async def impact(
     plane: NamedDependency[Plane],
     app: FromPath[str],
     namespace: FromPath[str],
-    release: str = "",
+    release: FromQuery[str] = "",
 ) -> Response[str]:
     """What would change, told from the graphs that instances have left."""
     return await _page(request, plane, app, namespace, release)
