@@ -66,7 +66,7 @@ class Attempts:
             return
         details = {
             "attempts": reasons.total(),
-            "reasons": dict(reasons),
+            "reasons": [f"{reason}: {count}" for reason, count in reasons.most_common()],  # a key may be masked
             "addresses": dict(addresses.most_common(SHOWN)),
         }
         try:
