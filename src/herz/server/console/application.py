@@ -22,6 +22,7 @@ from herz.server.origins import Contribution, Origins, OriginsOf, Shown, Written
 from herz.server.plane import Plane
 from herz.server.rollouts.book import Book
 from herz.server.tokens import Scope
+from herz.store.plane import place
 
 SHOWN: Final = 200
 """Keys of one page."""
@@ -82,10 +83,10 @@ async def application(
     n: FromQuery[str] = "1",
 ) -> Response[str]:
     """The configuration of the stable release, or of another one, key by key."""
-    stands = await plane.desk.overview(app, namespace)
-    there = plane.of(Hub).namespace(app, namespace)
-    pointers = await _pointers(plane, app, namespace, stands.channel, there)
-    wanted = await _wanted(plane, app, namespace, stands.channel, release)
+    there = await known(plane, app, namespace)
+    pointers = await _pointers(plane, app, namespace, there)
+    wanted = await _wanted(plane, app, namespace, there.channel, release)
+    newest = await plane.desk.releases(app, namespace, limit=1)
     facts: dict[str, Any] = {"found": None, "layers": (), "of_layer": None, "keys": 0}
     if wanted is not None:
         origins = await origins_of(plane, wanted.digest)
@@ -102,7 +103,8 @@ async def application(
         request,
         "application.html",
         topics=[f"channel:{of}", f"fleet:{of}", f"rollouts:{of}", f"draft:{of}"],
-        stands=stands,
+        newest=newest[0] if newest else None,
+        draft=await plane.desk.drafts.facts(app, namespace),
         pointers=pointers,
         fleet=Fleet.of(there),
         rollout=await plane.of(Book).newest(app, namespace),
@@ -115,13 +117,23 @@ async def application(
     )
 
 
+async def known(plane: Plane, app: str, namespace: str) -> Namespace:
+    """What is known of a namespace at the moment; a `Problem` 404 when nothing was ever written there."""
+    place(app, namespace)
+    there = plane.of(Hub).namespace(app, namespace)
+    if not there.channel_revision:
+        await plane.desk.overview(app, namespace)
+    return there
+
+
 async def origins_of(plane: Plane, digest: str) -> Origins:
     """Where the keys of a content come from."""
     reading = await plane.desk.readings.of(await plane.contents.read(digest))
     return await plane.of(OriginsOf).of(reading)
 
 
-async def _pointers(plane: Plane, app: str, namespace: str, channel: Channel, there: Namespace) -> list[Pointed]:
+async def _pointers(plane: Plane, app: str, namespace: str, there: Namespace) -> list[Pointed]:
+    channel = there.channel
     counted = Counter(
         cohort if cohort in channel.cohorts else STABLE for cohort in (there.cohort(name) for name in there.reports)
     )

@@ -19,7 +19,7 @@ from herz.model.tree import find, is_table
 from herz.release.channel import Release
 from herz.release.report import Answer, Ask, AskKind, Explained, Override
 from herz.server.asks import Asking
-from herz.server.console.application import origins_of, path_of
+from herz.server.console.application import known, origins_of, path_of
 from herz.server.console.graphs import Part, graphs_of, users_of
 from herz.server.console.key_history import LIMIT_S, MOST, History, Pasts
 from herz.server.console.pages import page
@@ -139,9 +139,9 @@ async def keys(
     found: list[str] = []
     if live is not None:
         small = key.strip().lower()
-        known = (await origins_of(plane, live.digest)).keys
-        first = [one.key for one in known if one.key.lower().startswith(small)][:SUGGESTED]
-        inside = (one.key for one in known if small in one.key.lower() and not one.key.lower().startswith(small))
+        there = (await origins_of(plane, live.digest)).keys
+        first = [one.key for one in there if one.key.lower().startswith(small)][:SUGGESTED]
+        inside = (one.key for one in there if small in one.key.lower() and not one.key.lower().startswith(small))
         found = [*first, *(one for one, _ in zip(inside, range(SUGGESTED - len(first)), strict=False))]
     return page(request, "explain_keys.html", found=found)
 
@@ -157,8 +157,7 @@ async def _page(
     answers: tuple[dict[str, Answer], int] | None = None,
 ) -> Response[str]:
     key = key.strip()
-    await plane.desk.overview(app, namespace)
-    there = plane.of(Hub).namespace(app, namespace)
+    there = await known(plane, app, namespace)
     live = there.channel.stable.release
     path = path_of(key)
     told, near, said = None, list[str](), None

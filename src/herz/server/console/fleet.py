@@ -13,7 +13,7 @@ from litestar.response import Stream
 from herz.release.report import Graph
 from herz.server.console import fleet_filter
 from herz.server.console.addresses import addresses
-from herz.server.console.application import page_of
+from herz.server.console.application import known, page_of
 from herz.server.console.fleet_export import as_csv, as_json
 from herz.server.console.fleet_filter import ORDERS, STATES, Filter, Row
 from herz.server.console.graphs import Drawing, drawing, parts_of
@@ -55,8 +55,7 @@ async def fleet(
     request: Request[Any, Any, Any], plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]
 ) -> Response[str]:
     """The instances that the query asks for."""
-    await plane.desk.overview(app, namespace)
-    there, wanted = plane.of(Hub).namespace(app, namespace), Filter.of(request)
+    there, wanted = await known(plane, app, namespace), Filter.of(request)
     found = fleet_filter.found(there, wanted)
     number = min(page_of(str(request.query_params.get("n") or "1")), max(1, -(-len(found.names) // SHOWN)))
     shown = found.names[(number - 1) * SHOWN : number * SHOWN]

@@ -15,11 +15,11 @@ from herz.model.key import join, split
 from herz.model.tree import EMPTY
 from herz.release.channel import Release
 from herz.release.difference import KeyDifference
-from herz.server.console.application import number_of
+from herz.server.console.application import known, number_of
 from herz.server.console.graphs import Drawing, drawing, graphs_of, users_of
 from herz.server.console.pages import page
 from herz.server.door.entering import enters
-from herz.server.hub import Hub, Namespace
+from herz.server.hub import Namespace
 from herz.server.impact import Impact, Impacts, changed_paths
 from herz.server.origins import Shown, shown
 from herz.server.plane import Plane
@@ -88,8 +88,7 @@ async def build(
 async def _page(
     request: Request[Any, Any, Any], plane: Plane, app: str, namespace: str, release: str, dry_build: str | None = None
 ) -> Response[str]:
-    await plane.desk.overview(app, namespace)
-    there = plane.of(Hub).namespace(app, namespace)
+    there = await known(plane, app, namespace)
     subject = await _subject(plane, app, namespace, release)
     found: Impact | None = None
     problem: dict[str, Any] | None = None
@@ -105,7 +104,7 @@ async def _page(
                 raise
             problem = body_of(error)[0]
     live = there.channel.stable.release
-    known = await plane.desk.releases(app, namespace, limit=RELEASES)
+    releases = await plane.desk.releases(app, namespace, limit=RELEASES)
     of = f"{app}/{namespace}"
     return page(
         request,
@@ -119,7 +118,7 @@ async def _page(
         problem=problem,
         drawing=drawn,
         stable=live,
-        known=[one for one in known if live is None or one.number != live.number],
+        releases=[one for one in releases if live is None or one.number != live.number],
         connected=sorted(there.reports)[:LISTED],
         total=len(there.reports),
         built=None if found is None else found.rehearsed,
