@@ -92,6 +92,11 @@ class Rollouts:
             targets=[target(url, self._outbound) for url in settings.alerts],
         )
 
+    @property
+    def deployers(self) -> tuple[str, ...]:
+        """The deployers that a rollout may name at this server."""
+        return self._deployer.names
+
     def check(self, wish: Wish) -> None:
         """Nothing; `UsageError` for checks or a deployer that this server cannot run."""
         for check in wish.checks:
