@@ -23,6 +23,7 @@ from herz.server.console import (
     impact,
     live,
     releasing,
+    rollouts,
     static_files,
 )
 from herz.server.console.changes import Changes
@@ -50,6 +51,7 @@ PAGES: Final = (
     *fleet.PAGES,
     *explain.PAGES,
     *impact.PAGES,
+    *rollouts.PAGES,
     live.live,
     static_files.static_file,
 )
