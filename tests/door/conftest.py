@@ -11,6 +11,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
+from herz.server.api import part as central
 from herz.server.app import create_app
 from herz.server.audit import Audit, By
 from herz.server.door.door import Door
@@ -98,12 +99,24 @@ def settings() -> ServerSettings:
     return ServerSettings(name="test", open=False, argon2=CHEAP)
 
 
+_FREE: dict[bool, list[Litestar]] = {False: [], True: []}
+"""Applications that no test uses now, by whether they know a provider. Their routes are what takes time to make."""
+
+
 @asynccontextmanager
 async def running(store: Any, settings: ServerSettings, clock: Any) -> AsyncIterator[Server]:
     """A server without its background work: what the door does needs none of it."""
-    app = create_app(store, settings, parts=all_parts(), clock=clock)
+    free = _FREE[settings.provider is not None]
+    if free:
+        app = free.pop()
+        app.state.plane = plane = Plane.over(store, settings, clock)
+        for make in (central, *all_parts()):
+            make(plane)
+    else:
+        app = create_app(store, settings, parts=all_parts(), clock=clock)
     async with AsyncExitStack() as stack:
         yield Server(app, stack)
+    free.append(app)
 
 
 @pytest.fixture

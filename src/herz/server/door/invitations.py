@@ -91,10 +91,10 @@ class Invitations:
         )
 
     async def _first(self, invitation: Invitation, name: str, password: str, address: str) -> User:
-        key, users = invitation_key(invitation.id), await self._users.all()
+        key = invitation_key(invitation.id)
 
-        def no_admin(bindings: Bindings) -> None:
-            if admins(bindings, users):
+        async def no_admin(bindings: Bindings) -> None:
+            if admins(bindings, await self._users.all()):  # as of now: somebody may have taken another first link
                 raise used_up()
 
         user = User(

@@ -6,7 +6,7 @@ revision of the rights, and raises that revision: so two admins cannot remove ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -103,7 +103,7 @@ class Users:
         roles: Sequence[Binding] = (),
         compares: Sequence[Compare] = (),
         then: Sequence[Operation] = (),
-        check: Callable[[Bindings], None] = lambda _: None,
+        check: Callable[[Bindings], Awaitable[None]] | None = None,
         refused: Callable[[], Problem] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
@@ -119,7 +119,8 @@ class Users:
             then.append(Put(key, user.name.encode()))
         for _ in range(_ATTEMPTS):
             before, revision = await self._rights.read()
-            check(before)
+            if check is not None:
+                await check(before)
             after = before.with_(roles)
             done = await self._audit.commit(
                 Txn(
@@ -302,7 +303,7 @@ def entry_of(user: User) -> dict[str, Any]:
     """A user as lists show them: nothing of the hash."""
     return {
         "name": user.name,
-        "created": user.created,
+        "created": user.created.isoformat(),
         "disabled": user.disabled,
         "password": user.hash is not None,
         "must_change": user.must_change,
