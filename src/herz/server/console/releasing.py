@@ -12,7 +12,7 @@ from litestar.params import Body, FromPath
 from litestar.response import Redirect
 
 from herz.errors import HerzError, UsageError
-from herz.server.access import Caller, require
+from herz.server.access import Caller
 from herz.server.console.drafting import DRAFT, confirmed, draft_page
 from herz.server.console.history import RELEASES, release_page, releases_page
 from herz.server.door.entering import enters
@@ -20,12 +20,9 @@ from herz.server.plane import Plane
 from herz.server.problems import body_of
 from herz.server.tokens import Scope
 
-FORCE: Final = Scope.ADMIN
-"""Who may break the glass from a page."""
-
 
 class Releasing(msgspec.Struct, kw_only=True):
-    """What the dialog of a release sends. `how` is all, gradual or dormant; `confirm` is needed for all and force."""
+    """What the dialog of a release sends. `how` is all, gradual or dormant; all needs `confirm`."""
 
     expect: int
     message: str = ""
@@ -49,7 +46,7 @@ async def release(
     try:
         if data.how not in ("all", "gradual", "dormant"):
             raise UsageError(f"{data.how[:100]!r} is no way to release", remedy="choose one of the dialog")
-        force = _forced(data.force, caller, app)
+        force = data.how == "all" and bool(data.force)
         if data.how == "all":
             confirmed(data.confirm, f"force {app}" if force else app)
         made = await plane.desk.create(
@@ -69,12 +66,6 @@ async def release(
     base = f"/console/apps/{app}/{namespace}"
     there = f"/rollouts/new?release={made.number}" if data.how == "gradual" else f"/releases/{made.number}"
     return Redirect(base + there, status_code=303)
-
-
-def _forced(force: str, caller: Caller, app: str) -> bool:
-    if force:
-        require(caller, FORCE, app)
-    return bool(force)
 
 
 class Approving(msgspec.Struct, kw_only=True):
@@ -133,7 +124,7 @@ async def publish(
 ) -> Response[Any]:
     """Let everybody run a release at once."""
     try:
-        force = _forced(data.force, caller, app)
+        force = bool(data.force)
         confirmed(data.confirm, f"force {app}" if force else app)
         await plane.desk.publish(app, namespace, data.release, by=caller.by, message=data.message, force=force)
     except HerzError as error:

@@ -11,9 +11,8 @@ const needed = (form) => {
 
 function judge(form) {
   const input = form.querySelector("[data-word]");
-  const label = input.closest("[data-needed]");
   const asked = needed(form);
-  if (label) label.hidden = !asked;
+  for (const part of form.querySelectorAll("[data-needed]")) part.hidden = !asked;
   form.querySelector("[type=submit]").disabled = asked && input.value !== word(form);
 }
 
