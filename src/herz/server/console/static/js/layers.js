@@ -1,4 +1,5 @@
 // The layers in the editor: their texts and facts, what of them was saved, and keeping what was typed over a reload.
+import { isolateHistory } from "../vendor/editor.js";
 import { EditorState } from "./codemirror.js";
 
 const KEPT_MOST = 1_500_000; // characters that a browser keeps for a tab; more is saved or lost
@@ -68,8 +69,9 @@ export class Layers {
       known.dimension = layer.dimension ?? "application";
       const change = between(known.state.doc.toString(), layer.text.replaceAll("\r\n", "\n"));
       if (!change) return;
-      if (at === this.current && view.state === known.state) view.dispatch({ changes: change });
-      else known.state = known.state.update({ changes: change }).state;
+      const step = { changes: change, annotations: isolateHistory.of("full") }; // undone by itself
+      if (at === this.current && view.state === known.state) view.dispatch(step);
+      else known.state = known.state.update(step).state;
     });
   }
 }
