@@ -86,6 +86,10 @@ class ApprovalMachine(RuleBasedStateMachine):
         self.policy: tuple[frozenset[str], int] = NONE_NEEDED
         self.agreed: dict[Text, dict[str, Agreed]] = {}
         self.forced = 0
+        self.ask(0, ("guard",), 1)
+        self.write(0, Text(0, 0), "dan")
+        self.pass_round(1, "ann")
+        self.release_at_once("dan")
 
     def teardown(self):
         if hasattr(self, "runner"):
@@ -174,7 +178,9 @@ class ApprovalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.draft is not None or self.releases)
     @rule(server=servers, name=people, data=st.data())
     def approve(self, server, name, data):
-        number = self.number(data)
+        self.approve_it(server, name, self.number(data))
+
+    def approve_it(self, server, name, number):
         made = self.draft if number is None else self.releases[number - 1]
         assert made is not None
         approvals = self.planes[server].desk.approvals
@@ -188,6 +194,15 @@ class ApprovalMachine(RuleBasedStateMachine):
         else:
             assert name in answer.approved_by
             self.agreed.setdefault(made.text, {})[name] = Agreed(self.stable(), layers)
+
+    @precondition(lambda self: self.draft is not None)
+    @rule(server=servers, name=people)
+    def pass_round(self, server, name):
+        """Somebody writes, and all others approve it: by chance alone that is rare."""
+        assert self.draft is not None
+        self.write(server, Text(self.draft.text.low, (self.draft.text.guard + 1) % 3), name)
+        for other in NAMES:
+            self.approve_it(server, other, None)
 
     @precondition(lambda self: any(self.agreed.values()))
     @rule(server=servers, data=st.data())
@@ -207,7 +222,9 @@ class ApprovalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.draft is not None)
     @rule(name=people, force=st.booleans(), data=st.data())
     def release(self, name, force, data):
-        meanwhile = self.in_between(data)
+        self.release_at_once(name, force, self.in_between(data))
+
+    def release_at_once(self, name, force=False, meanwhile=None):
         answer = self.do(self.planes[0].desk.create(*AT, by=By(name), message="go", force=force))
         self.happened(meanwhile)
         draft = self.draft
@@ -229,7 +246,9 @@ class ApprovalMachine(RuleBasedStateMachine):
     @rule(name=people, force=st.booleans(), data=st.data())
     def publish(self, name, force, data):
         to = data.draw(st.integers(1, len(self.releases)))
-        meanwhile = self.in_between(data)
+        self.publish_at_once(name, to, force, self.in_between(data))
+
+    def publish_at_once(self, name, to, force, meanwhile):
         answer = self.do(self.planes[0].desk.publish(*AT, to, by=By(name), message="now", force=force))
         self.happened(meanwhile)
         if self.judged(answer, self.releases[to - 1], to, force):
@@ -239,12 +258,27 @@ class ApprovalMachine(RuleBasedStateMachine):
     @rule(name=people, data=st.data())
     def rollback(self, name, data):
         to = data.draw(st.integers(1, len(self.releases)))
-        meanwhile = self.in_between(data)
+        self.rollback_at_once(name, to, self.in_between(data))
+
+    def rollback_at_once(self, name, to, meanwhile):
         answer = self.do(self.planes[0].desk.rollback(*AT, to, by=By(name), message="back"))
         self.happened(meanwhile)
         if self.judged(answer, self.releases[to - 1], to, False):
             self.pointed(to)
             self.draft = Made(self.releases[to - 1].text, frozenset())
+
+    @precondition(lambda self: self.draft is not None)
+    @rule(name=people, other=people, how=st.sampled_from(["release", "publish", "rollback"]), data=st.data())
+    def publish_what_others_agreed_to(self, name, other, how, data):
+        self.pass_round(1, name)
+        if how == "release":
+            self.release_at_once(other, False, self.in_between(data))
+            return
+        self.release_dormant(0, other)
+        if how == "publish":
+            self.publish_at_once(other, len(self.releases), False, self.in_between(data))
+        else:
+            self.rollback_at_once(other, len(self.releases), self.in_between(data))
 
     def judged(self, answer, made, number, force):
         """Whether it became live, as it must."""
@@ -257,7 +291,7 @@ class ApprovalMachine(RuleBasedStateMachine):
         """Something that another server does just before the channel is written; how the model does it, later."""
         acts = ["nothing", "ask", "ask no more", "move"]
         acts += ["edit"] if self.draft is not None else []
-        acts += ["withdraw"] if any(self.agreed.values()) else []
+        acts += ["withdraw", "nobody agrees any more"] if any(self.agreed.values()) else []
         act = data.draw(st.sampled_from(acts), label="meanwhile")
         desk = self.planes[1].desk
         if act == "ask":
@@ -280,6 +314,14 @@ class ApprovalMachine(RuleBasedStateMachine):
                 st.sampled_from(sorted((text, name) for text, names in self.agreed.items() for name in names))
             )
             return self.arranged(lambda: self.taking_back(1, text, name), lambda: self.agreed[text].pop(name))
+        if act == "nobody agrees any more":
+            every = [(text, name) for text, names in self.agreed.items() for name in names]
+
+            async def take_all_back():
+                for text, name in every:
+                    await self.taking_back(1, text, name)
+
+            return self.arranged(take_all_back, self.agreed.clear)
         if act == "move" and self.was_live:
             to = data.draw(st.sampled_from(sorted(self.was_live)))
             return self.arranged(
