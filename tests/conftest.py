@@ -1,4 +1,7 @@
-"""What every test relies on: an environment without Herz's own variables, and laws tried on the same examples in CI."""
+"""What every test relies on: an environment without Herz's own variables, and how many examples a law is tried on.
+
+CI tries the same ones every time. `make quick` (`--hypothesis-profile=quick`) tries a fifth of them.
+"""
 
 from __future__ import annotations
 
@@ -15,4 +18,10 @@ settings.register_profile("dev", deadline=None)
 settings.register_profile(
     "ci", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def examples(full: int) -> int:
+    """How many examples a law is tried on that would else take `full`, as 100 are hypothesis's own number."""
+    return max(1, full * settings().max_examples // 100)

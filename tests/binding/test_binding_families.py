@@ -24,6 +24,8 @@ from herz.live.binding import Binding, Bound, ByteSize, FrozenProperties, Secret
 from herz.model.number import WrittenFloat
 from herz.model.tree import ABSENT, persistent
 
+from ..conftest import examples
+
 TEN = ByteSize(10)
 
 
@@ -211,7 +213,7 @@ tables = st.dictionaries(st.sampled_from([one.name for one in dataclasses.fields
 
 
 @given(tables)
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_the_same_table_gives_equal_fields_or_the_same_problems_in_all_four_families(table: Any) -> None:
     expected = outcome(Data, table)
     for model in (Attrs, Struct, Model):

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from herz.testing.control_plane import ControlPlaneServer
 
+from ..conftest import examples
+
 PLACE = "/api/v1/apps/{}/namespaces/{}"
 NAME = st.one_of(
     st.sampled_from(["pay", "default", "i1", "..", "a/b", "<b>", "", "x" * 300, "%00"]), st.text(max_size=8)
@@ -56,7 +58,7 @@ def fine(status, kind, body):
         assert json.loads(body)["what"]
 
 
-LAW = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+LAW = settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @LAW

@@ -16,6 +16,8 @@ from herz.errors import NotRunning, UsageError
 from herz.testing.fault_proxy import FaultProxy
 from herz.testing.loop_thread import LoopThread
 
+from ..conftest import examples
+
 SOON_S = 5.0
 
 
@@ -159,7 +161,7 @@ def test_exactly_as_many_bytes_arrive_as_the_cut_was_planned_after(proxy, connec
     assert planned.result(SOON_S) == 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(count=st.integers(0, 400_000), direction=st.sampled_from(["up", "down"]))
 def test_a_cut_falls_on_its_byte_however_large_the_transfer(echo, count, direction):
     with FaultProxy(echo.address) as proxy:

@@ -19,6 +19,8 @@ from herz.formats.written import build
 from herz.formats.yaml_compose import written
 from herz.model.tree import adopt, identical
 
+from ..conftest import examples
+
 SCALARS = st.sampled_from(
     [
         "1", "x", "1.5", "'a: b'", '"x\\ty"', "NO", "010", "1e3", "1e400", "1_0", "_1", "0x1F", "0X1F", "0b1",
@@ -55,7 +57,7 @@ def documents(draw):
     return "\n".join(lines) + draw(st.sampled_from(["", "\n", "\r\n"]))
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(documents())
 @example("a: >\n")
 @example("a: [b,\n  c]\n")
@@ -81,7 +83,7 @@ TREES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.dictionaries(NAMES, TREES, max_size=5), st.sampled_from([None, 1]))
 def test_the_fast_json_decoder_agrees_with_the_careful_one(table, indent):
     data = json.dumps(table, indent=indent).encode()
@@ -99,7 +101,7 @@ def test_the_fast_json_decoder_agrees_with_the_careful_one(table, indent):
     assert decode(data, "json", name="n").lines().table == expected[1]
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(documents())
 @example("a:\n  x: 1\nc: 3\na.b: 2\n")
 @example("a:\n  b:\n    x: 1\nc: 3\na.b:\n  y: 2\n")

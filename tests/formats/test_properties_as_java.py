@@ -11,6 +11,8 @@ from herz.errors import DocumentMalformed
 from herz.formats.decode import decode
 from herz.formats.properties import _written
 
+from ..conftest import examples
+
 PARTS = st.sampled_from(
     [
         *["a", "b", "key", "=", ":", " ", "\t", "\f", "\n", "\r", "\r\n", "\\", "\\\\", "\\\n", "\\\r\n", "\\ ", "\\="],
@@ -19,7 +21,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=800)
+@settings(max_examples=examples(800))
 @given(st.lists(PARTS, max_size=12).map("".join))
 @example("a\\")
 @example("a=1\\\n")

@@ -18,6 +18,8 @@ from herz.formats.difference import Edit, common_prefix, common_suffix
 from herz.model.document import replay
 from herz.model.tree import identical, thaw
 
+from ..conftest import examples
+
 
 @pytest.fixture(autouse=True, scope="module")
 def small_pieces():
@@ -108,7 +110,7 @@ def nested_yaml(draw):
     return draw(st.sampled_from(["", "---\n", "# head\n"])) + text
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(edited(st.one_of(nested_yaml(), st.lists(YAML_LINES, max_size=14).map("\n".join)), YAML_PARTS))
 @example(("k6: >+\n  a\nb: 1\nc: 2\nd: 333333333333\n", "k6: >+\n  a\n\n\nb: 1\nc: 2\nd: 333333333333\n"))
 @example(
@@ -134,14 +136,14 @@ JSON_PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(edited(st.builds(json.dumps, TABLES), JSON_PARTS))
 def test_a_json_document_after_any_edit(edit):
     before, after = edit
     check(before, after, "json")
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(TABLES, st.data(), STYLES)
 def test_a_json_document_after_a_change_of_a_value(table, data, style):
     before = json.dumps(table, **style)

@@ -17,6 +17,8 @@ from herz.model.origin import Origin
 from herz.model.secret import SecretKeys
 from herz.model.tree import differences
 
+from ..conftest import examples
+
 
 def layer(tree: dict[str, Any], name: str = "app", rank: int = 0, **options: Any) -> Layer:
     return Layer(name, Document(Origin(f"{name}.yml"), 1, tree), rank, name, **options)
@@ -84,7 +86,7 @@ TREES = st.recursive(
 ).filter(lambda tree: isinstance(tree, dict))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TREES, st.lists(TREES, min_size=1, max_size=3), st.booleans())
 def test_following_changes_gives_what_computing_it_again_gives(base: Any, news: list[Any], local: bool) -> None:
     layers = [layer(base, "base"), layer(news[0], "top", 1, local=local)]

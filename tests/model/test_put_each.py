@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from herz.model.tree import Tree, put, put_each, thaw
 
+from ..conftest import examples
+
 NAMES = st.sampled_from("abc")
 PATHS = st.lists(st.tuples(NAMES, NAMES, NAMES), unique=True)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(PATHS, PATHS)
 def test_put_each_is_put_one_by_one(before, after):
     tree: Tree = {}

@@ -15,6 +15,8 @@ from herz.errors import UsageError
 from herz.release import statistics
 from herz.release.statistics import Outcome, Worse, compare, rank_test, spent
 
+from ..conftest import examples
+
 SAMPLE = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=6)
 
 
@@ -27,7 +29,7 @@ def by_permutation(baseline, canary):
     ).pvalue
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(SAMPLE, SAMPLE)
 def test_with_ties_p_is_that_of_every_permutation(baseline, canary):
     p, exact = rank_test(baseline, canary)
@@ -35,7 +37,7 @@ def test_with_ties_p_is_that_of_every_permutation(baseline, canary):
     assert p == pytest.approx(by_permutation(baseline, canary))
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(1, 25), st.integers(1, 25), st.randoms(use_true_random=False))
 def test_without_ties_p_is_that_of_mann_and_whitney(few, many, random):
     values = random.sample(range(1000), few + many)

@@ -22,6 +22,8 @@ from herz.testing.memory_store import MemoryStore, Place
 from herz.testing.virtual_time import run
 from herz.watch.session import Session
 
+from ..conftest import examples
+
 TEXTS = ("a: 1\nb: x\n", "a: 2\nb: x\n", "a: 2\nb: y\nc: {d: 1}\n")
 
 
@@ -236,7 +238,7 @@ PLANE: list[Callable[[Any], Any]] = []
 
 
 @pytest.mark.usefixtures("plane_type")
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(steps=st.lists(STEPS, max_size=25))
 def test_whatever_happens_what_runs_in_the_end_is_what_the_channel_says(steps: list[str]) -> None:
     async def main() -> None:

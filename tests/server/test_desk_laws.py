@@ -14,6 +14,7 @@ from herz.server.problems import Problem
 from herz.server.settings import ServerSettings
 from herz.testing.memory_store import MemoryStore
 
+from ..conftest import examples
 from .conftest import BEN, MovableClock, content
 
 AT = ("pay", "default")
@@ -145,5 +146,5 @@ class DeskMachine(RuleBasedStateMachine):
         assert (verified.ok, verified.entries) == (True, self.acts)
 
 
-DeskMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+DeskMachine.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=25, deadline=None)
 TestDesk = DeskMachine.TestCase

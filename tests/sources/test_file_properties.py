@@ -14,6 +14,8 @@ from herz.model.document import Batch, Reset, replay
 from herz.model.tree import thaw
 from herz.sources.files import FileSource
 
+from ..conftest import examples
+
 NAMES = st.sampled_from(["a.yml", "b.yml", "b-prod.yml", "c.json", "sub/d.yml"])
 STEPS = st.tuples(
     st.sampled_from(["write", "rename", "vim", "slow", "delete", "malform", "empty", "link", "drop folder", "rescan"]),
@@ -102,7 +104,7 @@ async def check(steps: list[tuple[str, str, int, bool]]) -> None:
         shutil.rmtree(folder)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, max_size=12))
 def test_after_any_operations_the_source_holds_what_a_fresh_read_finds(steps) -> None:
     asyncio.run(check(steps))

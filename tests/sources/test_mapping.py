@@ -15,6 +15,8 @@ from herz.model.document import Batch, Progress, Reset, replay
 from herz.model.tree import ABSENT, thaw
 from herz.sources.mapping import MappingSource
 
+from ..conftest import examples
+
 
 async def test_nested_and_dotted_keys_are_the_same_and_the_mapping_is_copied() -> None:
     given: Any = {"a": {"b": [1, (2,)]}, "a.c": {}, "x[y.z]": None}
@@ -100,7 +102,7 @@ NESTED = st.recursive(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), NESTED, max_size=3), min_size=1, max_size=5))
 def test_replaying_the_batches_gives_the_last_mapping(mappings) -> None:
     async def run() -> None:

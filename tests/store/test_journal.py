@@ -21,6 +21,8 @@ from herz.store.sqlite import SqliteStore
 from herz.store.text import Value
 from herz.testing.store_contract import next_changes
 
+from ..conftest import examples
+
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
@@ -314,7 +316,7 @@ def test_a_key_and_its_name_in_the_store_are_inverse(path: list[str]) -> None:
     assert config_key("pay", config_name("pay", key)) == key
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(["a", "b.c", "d.password"]), st.sampled_from(["1", "2", None]), min_size=1),

@@ -11,6 +11,8 @@ from herz.store.base import Store
 from herz.store.sqlite import SqliteStore
 from herz.testing.store_laws import StoreMachine
 
+from ..conftest import examples
+
 
 class SqliteMachine(StoreMachine):
     async def open(self) -> Store:
@@ -41,7 +43,7 @@ class CompactingMachine(SqliteMachine):
 
 TestSqliteLaws = SqliteMachine.TestCase
 TestSqliteLaws.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(40), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestCompactingSqliteLaws = CompactingMachine.TestCase
-TestCompactingSqliteLaws.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+TestCompactingSqliteLaws.settings = settings(max_examples=examples(15), stateful_step_count=40, deadline=None)

@@ -21,6 +21,8 @@ from herz.testing.memory_store import Backup, MemoryStore, Place
 from herz.testing.virtual_time import VirtualTimeLoop
 from herz.watch.core import Says, State
 
+from ..conftest import examples
+
 PREFIX = "/config/pay/"
 FOLLOWER: list[type[Any]] = []
 
@@ -146,4 +148,4 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 TestSession = SessionMachine.TestCase
-TestSession.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSession.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
