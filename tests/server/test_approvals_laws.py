@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,6 +24,8 @@ from herz.store.plane import channel_key
 from herz.testing.memory_store import MemoryStore
 
 from .conftest import MovableClock, content
+
+pytestmark = pytest.mark.slow
 
 AT = ("pay", "default")
 NAMES = ["ann", "ben", "cat", "dan"]

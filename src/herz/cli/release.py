@@ -94,7 +94,9 @@ def add_parser(subparsers: Subparsers) -> None:
         parents=changing,
     )
     publishing.add_argument("version", metavar="N", help="its number, or pay/default@13")
-    publishing.add_argument("--force", action="store_true", help="break glass: past a rollout; the audit log says so")
+    publishing.add_argument(
+        "--force", action="store_true", help="break glass: past a rollout or a missing approval; loud"
+    )
 
     rolling = command(
         top,
