@@ -156,6 +156,26 @@ async def test_a_disabled_user_does_not_come_in_by_a_link(server):
     assert (await browser.get("/console/me")).status_code == 303
 
 
+async def test_a_new_link_ends_the_one_before(server):
+    await server.user("eva")
+    old = await server.door.invitations.create("eva", by=BEN)
+    new = await server.door.invitations.create("eva", by=BEN)
+    assert (await accepted(await server.browser(), old, "eva")).status_code == 410
+    assert (await accepted(await server.browser(), new, "eva")).status_code == 303
+
+
+@pytest.mark.parametrize("deed", ["password", "disable"])
+async def test_a_link_ends_when_the_password_is_changed_or_the_user_disabled(server, deed):
+    await server.user("eva")
+    code = await server.door.invitations.create("eva", by=BEN)
+    if deed == "password":
+        await server.door.users.set_password("eva", "not the same as before", by=BEN)
+    else:
+        await server.door.users.disable("eva", by=BEN)
+        await server.door.users.enable("eva", by=BEN)
+    assert (await accepted(await server.browser(), code, "eva")).status_code == 410
+
+
 # --- the page of users
 
 

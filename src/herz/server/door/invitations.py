@@ -28,15 +28,20 @@ from herz.store.plane import INVITATIONS, checked_user, invitation_key
 GOOD: Final = timedelta(hours=24)
 _ID_DIGITS: Final = 16
 _PAGE: Final = 1000
+_MOST: Final = 100
 
 
 class Invitation(Record, frozen=True, kw_only=True):
-    """As it is stored. Without a `user` it is the first admin's."""
+    """As it is stored. Without a `user` it is the first admin's.
+
+    `stamp` is the user's: another password, or being disabled, ends the invitation too.
+    """
 
     id: str
     sha256: str
     expires: datetime
     user: str | None = None
+    stamp: str = ""
 
 
 class Invitations:
@@ -46,15 +51,26 @@ class Invitations:
         self._store, self._audit, self._clock, self._users = store, audit, clock, users
 
     async def create(self, user: str | None, *, by: By) -> str:
-        """A new code: for a user who is there, or for the first admin. It is told once."""
+        """A new code: for a user who is there, or for the first admin. It is told once.
+
+        A user has one at a time: the one before is good no more.
+        """
+        stamp, before = "", list[Delete]()
         if user is not None:
-            user = (await self._users.get(user))[0].name
+            known, _ = await self._users.get(user)
+            user, stamp = known.name, known.stamp
+            page = await self._store.range(INVITATIONS, limit=_PAGE)
+            before = [Delete(entry.key) for entry in page.entries if stored(entry, Invitation).user == user]
         code = secrets.token_urlsafe(32)
         invitation = Invitation(
-            id=digest(code)[:_ID_DIGITS], sha256=digest(code), expires=self._clock.now() + GOOD, user=user
+            id=digest(code)[:_ID_DIGITS],
+            sha256=digest(code),
+            expires=self._clock.now() + GOOD,
+            user=user,
+            stamp=stamp,
         )
         await self._audit.commit(
-            Txn(then=(Put(invitation_key(invitation.id), encode(invitation)),)),
+            Txn(then=(*before[:_MOST], Put(invitation_key(invitation.id), encode(invitation)))),
             by,
             "user.invited",
             "the first admin" if user is None else f"user {user}",
@@ -88,6 +104,7 @@ class Invitations:
             compares=(Compare(key, "create_revision", "!=", 0),),
             then=(Delete(key),),
             refused=used_up,
+            stamp=invitation.stamp,
         )
 
     async def _first(self, invitation: Invitation, name: str, password: str, address: str) -> User:

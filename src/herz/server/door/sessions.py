@@ -69,7 +69,12 @@ class Sessions:
     async def open(
         self, user: User, at: int, *, way: str, address: str, agent: str, groups: tuple[str, ...] = ()
     ) -> tuple[str, Session] | None:
-        """A session of `user`, who was as of revision `at`, its cookie first; None when they were changed meanwhile."""
+        """A session of `user`, who was as of revision `at`, its cookie first; None when they were changed meanwhile.
+
+        None for a disabled one as well.
+        """
+        if user.disabled:
+            return None
         now = self._clock.now()
         id, cookie = new_cookie()
         bindings, _ = await self._rights.read()

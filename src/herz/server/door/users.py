@@ -156,11 +156,14 @@ class Users:
         compares: Sequence[Compare] = (),
         then: Sequence[Operation] = (),
         refused: Callable[[], Problem] | None = None,
+        stamp: str | None = None,
     ) -> User:
-        """Give a user another password, which ends all their sessions."""
+        """Give a user another password, which ends all their sessions; `refused` when their stamp is not `stamp`."""
         hash = await self.hashed(password, checked_user(name))
 
         def changed(user: User) -> User:
+            if stamp not in (None, user.stamp) and refused is not None:
+                raise refused()
             return msgspec.structs.replace(user, hash=hash, must_change=must_change, stamp=new_stamp())
 
         return await self._change(name, changed, by, "user.password", compares=compares, then=then, refused=refused)
