@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from herz.errors import UsageError
-from herz.formats.pace import Pace
+from herz.formats.pace import EDIT_S, Pace
 from herz.model.key import Path, join, relaxed, split
 from herz.model.secret import Secret
-from herz.model.tree import ABSENT, find, is_table, leaves
+from herz.model.tree import ABSENT, find, is_table, leaves, lookup, spelled
 from herz.release.content import Content
 from herz.server.reading import SECRETS, SMALL, Reading
 from herz.server.sized import Sized
@@ -46,14 +46,11 @@ class Contribution(NamedTuple):
 
 
 class Key(NamedTuple):
-    """One key of the content: what it is, and the index of the layer that says so."""
+    """One key of the content and what it is."""
 
     path: Path
     key: str
     value: Shown
-    layer: int
-    sought: str
-    """What a filter looks at, in small letters."""
 
 
 class Written(NamedTuple):
@@ -66,26 +63,42 @@ class Written(NamedTuple):
 
 
 class Origins:
-    """The keys of a reading in order, and what each layer says of them."""
+    """The keys of a reading in order, and what each layer says of them.
+
+    What a filter looks at is made when something is first looked for; that takes a second for 100,000 keys.
+    """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._pace = Pace()
+        self._pace = Pace(EDIT_S)
         self._simple: dict[str, str] = {}
         self.layers: Final = tuple(layer.name for layer in reading.layers)
         self._written = [self._leaves_of(layer.tree) for layer in reading.layers]
         self._tables = [_tables(leaves) for leaves in self._written]
         self._references: list[tuple[Path, tuple[Path, ...]]] = []
-        self.keys: Final = tuple(self._keys())
+        self.paths: Final = self._paths_of(reading.tree)
+        self._sought: list[tuple[Path, int, str]] | None = None
+        self._sought_in: dict[str, list[tuple[Path, str]]] = {}
         for layer in reading.layers:
             self._pace()
             layer.lines()
 
+    def _paths_of(self, tree: Any) -> tuple[Path, ...]:
+        found: list[Path] = []
+        for number, (path, value) in enumerate(leaves(tree) if tree else ()):
+            if number % 256 == 0:
+                self._pace()
+            found.append(path)
+            if isinstance(value, str) and "${" in value:
+                self._references.append((path, tuple(_referred(value))))
+        found.sort()
+        return tuple(found)
+
     def _leaves_of(self, tree: Any) -> dict[Path, Path]:
         found: dict[Path, Path] = {}
-        for number, (path, _) in enumerate(leaves(tree)):
+        for number, (path, _) in enumerate(leaves(tree) if tree else ()):
             found[self.simple(path)] = path
-            if number % 128 == 0:
+            if number % 256 == 0:
                 self._pace()
         return found
 
@@ -97,30 +110,50 @@ class Origins:
                 known[segment] = relaxed(segment)
         return tuple([known[segment] for segment in path])
 
-    def _keys(self) -> Iterator[Key]:
-        found = list(leaves(self._reading.tree)) if self._reading.tree else []
-        for number, (path, value) in enumerate(sorted(found, key=lambda leaf: leaf[0])):
-            if number % 64 == 0:
-                self._pace()
-            key, text = join(path), shown(path, value)
-            layer = self._decides(self.simple(path))
-            if isinstance(value, str) and "${" in value:
-                self._references.append((path, tuple(_referred(value))))
-            sought = f"{key}\n{text.text[:SOUGHT]}\n{self.layers[layer]}".lower()
-            yield Key(path, key, text, layer, sought)
-
     def _decides(self, simple: Path) -> int:
         return next((at for at in range(len(self._written) - 1, -1, -1) if simple in self._written[at]), 0)
 
-    def matching(self, words: Sequence[str], layer: str | None = None) -> list[Key]:
+    def key(self, path: Path) -> Key:
+        """One key of the content."""
+        return Key(path, join(path), shown(path, lookup(self._reading.tree, path)))
+
+    def matching(self, words: Sequence[str], layer: str | None = None) -> Sequence[Path]:
         """The keys that all words are found in (key, value as shown, or layer), of `layer` alone where one is named."""
-        found: Iterable[Key] = self.keys
+        if not words and layer is None:
+            return self.paths
+        if self._sought is None:
+            self._sought = list(self._to_seek())
+        found: Iterable[tuple[Path, int, str]] = self._sought
         for word in words:
             small = word.lower()
-            found = [key for key in found if small in key.sought]
+            found = [one for one in found if small in one[2]]
         if layer is not None:
-            found = [key for key in found if self.layers[key.layer] == layer]
-        return list(found)
+            found = [one for one in found if self.layers[one[1]] == layer]
+        return [path for path, _, _ in found]
+
+    def _to_seek(self) -> Iterator[tuple[Path, int, str]]:
+        for number, path in enumerate(self.paths):
+            if number % 64 == 0:
+                self._pace()
+            layer = self._decides(self.simple(path))
+            yield path, layer, self._text(path, lookup(self._reading.tree, path), self.layers[layer])
+
+    def _text(self, path: Path, value: Any, layer: str) -> str:
+        return f"{join(path)}\n{shown(path, value).text[:SOUGHT]}\n{layer}".lower()
+
+    def beginning(self, text: str, most: int) -> list[str]:
+        """Keys to choose from for somebody who has written `text`: those that begin so, then those that hold it."""
+        small, first, others = text.lower(), list[str](), list[str]()
+        for path in self.paths:
+            key = join(path)
+            lowered = key.lower()
+            if lowered.startswith(small):
+                first.append(key)
+                if len(first) == most:
+                    break
+            elif len(others) < most and small in lowered:
+                others.append(key)
+        return [*first, *others][:most]
 
     def contributions(self, path: Path) -> list[Contribution]:
         """What every layer says of `path`, the one that decides first; a value above it counts, a table below too."""
@@ -129,12 +162,12 @@ class Origins:
     def _contribution(self, at: int, path: Path) -> Contribution | None:
         simple, written = self.simple(path), self._written[at]
         for length in range(len(simple), 0, -1):
-            spelled = written.get(simple[:length])
-            if spelled is None and length == len(simple) and simple in self._tables[at]:
-                spelled = path
-            if spelled is not None:
-                value = find(self._reading.layers[at].tree, spelled)
-                return Contribution(self.layers[at], self._place(at, spelled), join(spelled), shown(spelled, value))
+            there = written.get(simple[:length])
+            if there is None and length == len(simple) and simple in self._tables[at]:
+                there = spelled(self._reading.layers[at].tree, path)
+            if there is not None:
+                value = lookup(self._reading.layers[at].tree, there)
+                return Contribution(self.layers[at], self._place(at, there), join(there), shown(there, value))
         return None
 
     def _place(self, at: int, path: Path) -> str:
@@ -144,18 +177,16 @@ class Origins:
     def written(self, layer: str, words: Sequence[str]) -> list[Path]:
         """The keys of one layer in order, those that all words are found in."""
         at = self.layers.index(layer)
+        known = self._sought_in.get(layer)
+        if known is None:
+            tree, known = self._reading.layers[at].tree, list[tuple[Path, str]]()
+            for number, path in enumerate(sorted(self._written[at].values())):
+                if number % 64 == 0:
+                    self._pace()
+                known.append((path, self._text(path, lookup(tree, path), layer)))
+            self._sought_in[layer] = known
         small = [word.lower() for word in words]
-        tree = self._reading.layers[at].tree
-        found = []
-        for number, path in enumerate(sorted(self._written[at].values())):
-            if number % 256 == 0:
-                self._pace()
-            if small:
-                text = f"{join(path)}\n{shown(path, find(tree, path)).text[:SOUGHT]}\n{layer}".lower()
-                if not all(word in text for word in small):
-                    continue
-            found.append(path)
-        return found
+        return [path for path, text in known if all(word in text for word in small)]
 
     def entry(self, layer: str, path: Path) -> Written:
         """One key of one layer."""
@@ -179,10 +210,11 @@ class Origins:
         """Where it was written, as `layer:line`."""
         return self._reading.locate(path)
 
-    def below(self, path: Path) -> list[Key]:
+    def below(self, path: Path) -> list[Path]:
         """The keys under a table."""
-        simple = self.simple(path)
-        return [key for key in self.keys if len(key.path) > len(path) and self.simple(key.path[: len(path)]) == simple]
+        table = spelled(self._reading.tree, path)
+        value = lookup(self._reading.tree, table)
+        return sorted((*table, *inner) for inner, _ in leaves(value)) if is_table(value) and value else []
 
     def referring(self, path: Path) -> tuple[Path, ...]:
         """The keys whose values refer to `path`, however indirectly."""
@@ -204,7 +236,7 @@ class OriginsOf:
     """The origins that were asked for last."""
 
     def __init__(self) -> None:
-        self._known: Sized[Content, Origins] = Sized(KEPT, lambda one: len(one.keys) + 1)
+        self._known: Sized[Content, Origins] = Sized(KEPT, lambda one: len(one.paths) + 1)
 
     async def of(self, reading: Reading) -> Origins:
         """The origins of a reading, made in a thread where it is large."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +28,8 @@ from herz.store.plane import place
 
 SHOWN: Final = 200
 """Keys of one page."""
+LARGE: Final = 2_000
+"""Keys that are not looked through on the event loop."""
 
 
 class Pointed(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +88,9 @@ async def application(
 ) -> Response[str]:
     """The configuration of the stable release, or of another one, key by key."""
     there = await known(plane, app, namespace)
-    pointers = await _pointers(plane, app, namespace, there)
-    wanted = await _wanted(plane, app, namespace, there.channel, release)
+    channel, _ = await plane.desk.channel(app, namespace)  # whoever has just released comes here
+    pointers = await _pointers(plane, app, namespace, channel, there)
+    wanted = await _wanted(plane, app, namespace, channel, release)
     newest = await plane.desk.releases(app, namespace, limit=1)
     facts: dict[str, Any] = {"found": None, "layers": (), "of_layer": None, "keys": 0}
     if wanted is not None:
@@ -93,10 +98,12 @@ async def application(
         in_layers = view == "layers" and bool(origins.layers)
         chosen = layer if layer in origins.layers else (origins.layers[-1] if in_layers else "")
         facts = {
-            "found": _of_layer(origins, chosen, q, n) if in_layers else _merged(origins, there, chosen, q, n),
+            "found": await _of_layer(origins, chosen, q, n)
+            if in_layers
+            else await _merged(origins, there, chosen, q, n),
             "layers": tuple(reversed(origins.layers)),
             "of_layer": chosen,
-            "keys": len(origins.keys),
+            "keys": len(origins.paths),
         }
     of = f"{app}/{namespace}"
     return page(
@@ -132,8 +139,7 @@ async def origins_of(plane: Plane, digest: str) -> Origins:
     return await plane.of(OriginsOf).of(reading)
 
 
-async def _pointers(plane: Plane, app: str, namespace: str, there: Namespace) -> list[Pointed]:
-    channel = there.channel
+async def _pointers(plane: Plane, app: str, namespace: str, channel: Channel, there: Namespace) -> list[Pointed]:
     counted = Counter(
         cohort if cohort in channel.cohorts else STABLE for cohort in (there.cohort(name) for name in there.reports)
     )
@@ -165,21 +171,25 @@ def page_of(text: str) -> int:
     return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 8 else 1
 
 
-def _merged(origins: Origins, there: Namespace, layer: str, q: str, n: str) -> Slice:
-    found = origins.matching(q.split(), layer or None)
+async def _merged(origins: Origins, there: Namespace, layer: str, q: str, n: str) -> Slice:
+    words = q.split()
+    large = len(origins.paths) > LARGE and (words or layer)
+    look = partial(origins.matching, words, layer or None)
+    found = await asyncio.to_thread(look) if large else look()
     number = _within(page_of(n), len(found))
     overridden = overridden_keys(there, origins)
     rows = []
-    for key in found[(number - 1) * SHOWN : number * SHOWN]:
-        said = origins.contributions(key.path)
-        count = overridden.get(origins.simple(key.path), 0)
+    for path in found[(number - 1) * SHOWN : number * SHOWN]:
+        key, said = origins.key(path), origins.contributions(path)
+        count = overridden.get(origins.simple(path), 0)
         winner = said[0] if said else None
         rows.append(Effective(key=key.key, value=key.value, winner=winner, losers=said[1:], overridden=count))
     return Slice(rows=rows, total=len(found), number=number)
 
 
-def _of_layer(origins: Origins, layer: str, q: str, n: str) -> Slice:
-    found = origins.written(layer, q.split())
+async def _of_layer(origins: Origins, layer: str, q: str, n: str) -> Slice:
+    look = partial(origins.written, layer, q.split())
+    found = await asyncio.to_thread(look) if len(origins.paths) > LARGE else look()
     number = _within(page_of(n), len(found))
     rows: list[Written] = [origins.entry(layer, path) for path in found[(number - 1) * SHOWN : number * SHOWN]]
     return Slice(rows=rows, total=len(found), number=number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,11 +16,11 @@ from litestar.params import Body, FromPath, FromQuery
 
 from herz.errors import ConfigurationError, UsageError
 from herz.model.key import Path, join, relaxed, split
-from herz.model.tree import find, is_table
+from herz.model.tree import find
 from herz.release.channel import Release
 from herz.release.report import Answer, Ask, AskKind, Explained, Override
 from herz.server.asks import Asking
-from herz.server.console.application import known, origins_of, path_of
+from herz.server.console.application import LARGE, known, origins_of, path_of
 from herz.server.console.graphs import Part, graphs_of, users_of
 from herz.server.console.key_history import LIMIT_S, MOST, History, Pasts
 from herz.server.console.pages import page
@@ -138,11 +139,9 @@ async def keys(
     live = plane.of(Hub).namespace(app, namespace).channel.stable.release
     found: list[str] = []
     if live is not None:
-        small = key.strip().lower()
-        there = (await origins_of(plane, live.digest)).keys
-        first = [one.key for one in there if one.key.lower().startswith(small)][:SUGGESTED]
-        inside = (one.key for one in there if small in one.key.lower() and not one.key.lower().startswith(small))
-        found = [*first, *(one for one, _ in zip(inside, range(SUGGESTED - len(first)), strict=False))]
+        origins = await origins_of(plane, live.digest)
+        look = partial(origins.beginning, key.strip(), SUGGESTED)
+        found = await asyncio.to_thread(look) if len(origins.paths) > LARGE else look()
     return page(request, "explain_keys.html", found=found)
 
 
@@ -158,7 +157,7 @@ async def _page(
 ) -> Response[str]:
     key = key.strip()
     there = await known(plane, app, namespace)
-    live = there.channel.stable.release
+    live = (await plane.desk.channel(app, namespace))[0].stable.release
     path = path_of(key)
     told, near, said = None, list[str](), None
     if live is not None and path is not None:
@@ -166,7 +165,7 @@ async def _page(
         release = await plane.desk.release(app, namespace, live.number)
         told = await _explained(plane, there, origins, release, path, further=further)
         if told.value.kind == "absent":
-            near = await nearest(path, origins)
+            near = await asyncio.to_thread(nearest, path, origins)
         if answers is not None:
             said = _said(answers[0], answers[1], told)
     of = f"{app}/{namespace}"
@@ -188,7 +187,7 @@ async def _explained(
     plane: Plane, there: Namespace, origins: Origins, release: Release, path: Path, *, further: bool
 ) -> Explanation:
     value = origins.value(path)
-    below = origins.below(path) if is_table(value) and value else []
+    below = origins.below(path)
     most, limit_s = (FURTHER, FURTHER_S) if further else (MOST, LIMIT_S)
     history = await plane.of(Pasts).history(plane, release, path, most=most, limit_s=limit_s)
     overriding = list(_overriding(there, path))
@@ -199,7 +198,7 @@ async def _explained(
         value=shown(path, value),
         live=release,
         said=[] if below else origins.contributions(path),
-        below=below[:LISTED],
+        below=[origins.key(one) for one in below[:LISTED]],
         below_more=len(below) - LISTED,
         history=history,
         draft=await _drafted(plane, release, path, value),
@@ -252,14 +251,14 @@ def _said(answers: dict[str, Answer], asked: int, told: Explanation) -> Answers:
     return Answers(said=said, answered=len(answers), asked=asked)
 
 
-async def nearest(path: Path, origins: Origins, most: int = 8) -> list[str]:
+def nearest(path: Path, origins: Origins, most: int = 8) -> list[str]:
     """The keys that somebody may have meant who wrote `path`."""
-    known = [key.key for key in origins.keys]
+    known = origins.paths
     if len(known) > _COMPARED:  # comparing takes its time: those with a segment in common, or the same beginning
-        segments = set(map(relaxed, path))
-        alike = [key.key for key in origins.keys if segments & set(origins.simple(key.path))]
-        known = (alike or [key for key in known if key[:2] == join(path)[:2]])[:_COMPARED]
-    return await asyncio.to_thread(_matches, join(path), known, most)
+        segments, begins = set(map(relaxed, path)), path[0][:2].lower()
+        alike = [one for one in known if not segments.isdisjoint(origins.simple(one))]
+        known = tuple((alike or [one for one in known if one[0][:2].lower() == begins])[:_COMPARED])
+    return _matches(join(path), [join(one) for one in known], most)
 
 
 def _matches(key: str, known: Sequence[str], most: int) -> list[str]:

@@ -103,7 +103,7 @@ async def _page(
             if dry_build is None:
                 raise
             problem = body_of(error)[0]
-    live = there.channel.stable.release
+    live = (await plane.desk.channel(app, namespace))[0].stable.release
     releases = await plane.desk.releases(app, namespace, limit=RELEASES)
     of = f"{app}/{namespace}"
     return page(
