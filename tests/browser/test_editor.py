@@ -206,7 +206,12 @@ async def test_leaving_with_unsaved_text_is_asked_about(page, live, app):
     await opened(page, app)
     await rewrite(page, "10", "42")
     asked = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept())[1])
+
+    async def answered(dialog):
+        asked.append(dialog.type)
+        await dialog.accept()
+
+    page.on("dialog", answered)
     await page.goto("/console/")
     assert asked == ["beforeunload"]
 
@@ -239,11 +244,11 @@ async def test_what_is_typed_is_compared_with_what_is_live_before_it_is_saved(pa
     await rewrite(page, "10", "20")
     await rewrite(page, "hunter2", "hunter3")
     await page.get_by_role("button", name="Against live").click()
-    table = page.locator("#keys-differ")
+    table = page.locator("#view-difference")
     await expect(table.get_by_role("row", name="db.pool")).to_contain_text("20")
     await expect(table.get_by_role("row", name="db.password")).to_contain_text("••••")
     await expect(table).not_to_contain_text("hunter")
-    await expect(page.locator("#beside .cm-changedText").first).to_be_visible()
+    await expect(page.locator("#view-difference .cm-changedText").first).to_be_visible()
 
 
 async def test_layers_are_added_named_ordered_and_removed(page, live, app):
@@ -304,6 +309,61 @@ async def test_a_first_draft_is_written_saved_and_released(page, app):
     await expect(page.locator("#facts")).to_contain_text("dormant")
 
 
+async def test_a_release_by_somebody_else_is_no_change_of_the_draft(page, live, app):
+    await live.write_draft(content(TEXT.replace("10", "11")))
+    await opened(page, app)
+    await rewrite(page, "11", "12")
+    await live.release("second", publish=False)  # the draft's revision is another one then, not its content
+    await expect(page.locator("#standing")).to_contain_text("@2")
+    await expect(page.locator("#notice")).to_be_hidden()
+    await saved(page)
+    assert "pool: 12" in (await live.draft()).content.layers[0].text
+
+
+async def test_a_release_that_was_refused_is_not_sent_again_by_its_page(page, live, app):
+    await live.write_draft(content(TEXT.replace("10", "500")))
+    await page.goto(f"/console/apps/{app}/default/draft")
+    await page.get_by_role("button", name="Release…").click()
+    dialog = page.get_by_role("dialog", name="Release this draft")
+    await dialog.get_by_label("Why").fill("too many")
+    await dialog.get_by_label("Nobody yet").check()
+    await dialog.get_by_role("button", name="Release", exact=True).click()
+    await expect(page.get_by_role("alert").first).to_contain_text("nothing was released")
+    await page.evaluate("window.same = true")
+    await live.write_draft(content(TEXT.replace("10", "20")))  # the page is kept up to date where it is
+    await expect(page.locator("#standing")).to_contain_text("valid")
+    assert await page.evaluate("window.same")
+    assert [one.number for one in await live.releases()] == [1]
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # that is the test's own way to the server
+async def test_ten_megabytes_are_edited_and_saved(page, pay, app):
+    await pay.write_draft(content("".join(f"key{number}: {'v' * 1000}\n" for number in range(10_000))))
+    await page.goto(f"/console/apps/{app}/default/draft")
+    await page.locator("body[data-editor=ready]").wait_for()
+    await expect(page.locator("#faults")).to_contain_text("Too large to check while you type.")
+    await page.locator("#editor .cm-content").click()
+    await page.keyboard.press("Control+Home")
+    await page.keyboard.insert_text("first: 1\n")
+    await expect(page.locator("#notice")).to_contain_text("too large to be kept by the browser")
+    await saved(page)
+    assert (await pay.draft()).content.layers[0].text.startswith("first: 1\nkey0: v")
+
+
+async def test_what_was_typed_stays_when_the_server_is_away(visits, live, app):
+    visit = await visits()
+    page = await opened(await visit.page(), app)
+    await rewrite(page, "10", "20")
+    with visit.tolerating("unreachable", "status"):
+        await page.route("**/draft", lambda route: route.abort())
+        await page.get_by_role("button", name="Save draft").click()
+        await expect(page.locator("#trouble")).to_contain_text("The server did not answer.")
+        await expect(page.locator("#state")).to_have_text("Not saved")
+        await page.unroute("**/draft")
+    await saved(page)
+    assert "pool: 20" in (await live.draft()).content.layers[0].text
+
+
 async def test_hostile_keys_and_values_are_shown_as_text(page, pay, app):
     await pay.write_draft(content("a: 1\n"))
     await pay.release("<script>alert('release')</script>")
@@ -312,7 +372,7 @@ async def test_hostile_keys_and_values_are_shown_as_text(page, pay, app):
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
     await opened(page, app)
     await page.get_by_role("button", name="Against live").click()
-    await expect(page.locator("#keys-differ")).to_contain_text("<script>alert(1)</script>")
+    await expect(page.locator("#view-difference")).to_contain_text("<script>alert(1)</script>")
     await expect(page.locator("#saved")).to_contain_text("a⟨U+202E⟩b")
     await expect(page.locator("#saved")).to_contain_text("show all")
     for url in ("releases", "releases/1", "compare?from=1&to=draft"):
@@ -338,3 +398,8 @@ async def test_pages_are_no_wider_than_a_phone(visits, live, app):
         await page.goto(f"/console/apps/{app}/default/{where}")
         await page.locator("main h1").wait_for()
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
+        if where == "draft":
+            for view in ("Form", "Against live"):
+                await page.get_by_role("button", name=view).click()
+                await page.locator("#fields" if view == "Form" else ".cm-mergeView").wait_for()
+                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view

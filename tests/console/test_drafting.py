@@ -242,15 +242,15 @@ async def test_an_author_cannot_approve_and_somebody_else_can_and_take_it_back(b
     await plane.desk.policies.put("pay", "default", Policy(layers=("*",)), by=BEN)
     await written(plane, "a: 1\n")
     digest = (await plane.desk.drafts.facts("pay", "default")).digest
-    refused = await browser.post("/console/apps/pay/default/approve", data={"digest": digest})
+    refused = await browser.post(f"{DRAFT}/approve", data={"digest": digest})
     assert refused.status_code == 403
     layers = (LayerText(name="layer-0.yml", text="b: 1\n"),)
     await plane.desk.drafts.delete("pay", "default", by=BEN)
     draft = await plane.desk.drafts.write("pay", "default", Content(layers=layers), by=BEN, expect=0)
-    given = await browser.post("/console/apps/pay/default/approve", data={"digest": draft.digest, "message": "read"})
+    given = await browser.post(f"{DRAFT}/approve", data={"digest": draft.digest, "message": "read"})
     assert given.status_code == 303
     assert "1 of 1 approvals" in (await browser.get(DRAFT)).text
-    taken = await browser.post("/console/apps/pay/default/approve", data={"digest": draft.digest, "withdraw": "yes"})
+    taken = await browser.post(f"{DRAFT}/approve", data={"digest": draft.digest, "withdraw": "yes"})
     assert taken.status_code == 303
     assert "0 of 1 approvals" in (await browser.get(DRAFT)).text
 
@@ -283,6 +283,14 @@ async def test_a_value_of_a_megabyte_is_never_sent_whole(browser, plane):
     await written(plane, f"a: {'x' * 1_000_000}\n")
     page = await browser.get(DRAFT)
     assert len(page.content) < 100_000
+    assert "characters more" in page.text
+
+
+async def test_many_long_values_make_no_endless_page(browser, plane):
+    await released(plane, "a: 1\n")
+    await written(plane, "".join(f"k{number}: {'x' * 10_000}\n" for number in range(90)))
+    page = await browser.get(DRAFT)
+    assert len(page.content) < 400_000
     assert "characters more" in page.text
 
 

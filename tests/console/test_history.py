@@ -167,8 +167,8 @@ async def test_two_releases_are_compared_key_by_key_and_side_by_side(browser, pl
     await released(plane, "a: 2\n", "b: 1\n")
     page = await browser.get(f"{BASE}/compare?from=1&to=2")
     assert "2 keys differ" in page.text
-    assert re.search(r'data-side="before"[^>]*>a: 1\n</pre>', page.text)
-    assert re.search(r'data-side="after"[^>]*>a: 2\n</pre>', page.text)
+    assert re.search(r'data-side="before"[^>]*>\n?a: 1\n</pre>', page.text)
+    assert re.search(r'data-side="after"[^>]*>\n?a: 2\n</pre>', page.text)
     assert 'layer-1.yml</code> <span class="badge good">new' in page.text
 
 

@@ -31,7 +31,10 @@ POSTS: dict[str, dict[str, dict[str, Any]]] = {
         f"{BASE}/releases/publish": {"data": {"release": 1, "message": "m", "confirm": "pay"}},
         f"{BASE}/releases/rollback": {"data": {"release": 1, "message": "m", "confirm": "pay"}},
     },
-    "approver": {f"{BASE}/approve": {"data": {"digest": "sha256:" + "0" * 64}}},
+    "approver": {
+        f"{BASE}/draft/approve": {"data": {"digest": "sha256:" + "0" * 64}},
+        f"{BASE}/releases/1/approve": {"data": {"digest": "sha256:" + "0" * 64}},
+    },
 }
 MAY = {
     "viewer": set(),

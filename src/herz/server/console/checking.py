@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from litestar.params import FromPath, JSONBody
 
 from herz.errors import HerzError, UsageError
 from herz.release.content import Content
+from herz.server.console.comparing import pairs
 from herz.server.console.drafting import DRAFT, as_json, judged
 from herz.server.console.merging import put_together
 from herz.server.console.pages import page
@@ -103,7 +105,8 @@ async def difference(
     """What is typed against what is live, key by key, as a part of the page."""
     live, number = await plane.desk.drafts.live(app, namespace)
     changes = table(await compared(plane.desk.readings, live, data.content))
-    return page(request, "draft_difference.html", changes=changes, live_number=number)
+    layers = await asyncio.to_thread(pairs, live, data.content)
+    return page(request, "draft_difference.html", changes=changes, live_number=number, pairs=layers)
 
 
 @post(f"{DRAFT}/form", guards=[enters(Scope.EDIT)], request_max_body_size=CONTENT_BODY_BYTES)

@@ -56,7 +56,7 @@ async def compare(
     try:
         old, new = await _side(plane, app, namespace, before), await _side(plane, app, namespace, after)
         facts["sides"] = (old, new)
-        facts["pairs"] = await asyncio.to_thread(_pairs, old.content, new.content)
+        facts["pairs"] = await asyncio.to_thread(pairs, old.content, new.content)
         facts["changes"] = table(await compared(plane.desk.readings, old.content, new.content))
     except HerzError as error:
         facts["problem"], _ = body_of(error)
@@ -87,7 +87,8 @@ async def _side(plane: Plane, app: str, namespace: str, asked: str) -> Side:
     return Side(number=release.number, content=await plane.contents.read(release.digest))
 
 
-def _pairs(before: Content, after: Content) -> tuple[Pair, ...]:
+def pairs(before: Content, after: Content) -> tuple[Pair, ...]:
+    """The layers of two contents by their names, with their texts without secrets."""
     old, new = ({layer.name: layer for layer in content.layers} for content in (before, after))
     found: list[Pair] = []
     left = TEXTS

@@ -86,7 +86,7 @@ async def new(
     return page(request, "draft_new.html", status=status, name=app, within=namespace, problem=problem)
 
 
-@get(DRAFT, guards=[enters(Scope.READ)])
+@get([DRAFT, *(f"{DRAFT}/{deed}" for deed in ("release", "delete", "approve"))], guards=[enters(Scope.READ)])
 async def draft(
     request: Request[Any, Any, Any],
     plane: NamedDependency[Plane],
@@ -94,7 +94,7 @@ async def draft(
     namespace: FromPath[str],
     whole: FromQuery[bool] = False,
 ) -> Response[str]:
-    """The editor, and how the draft stands."""
+    """The editor, and how the draft stands; also where a deed was refused, for the page asks for itself again."""
     return await draft_page(request, plane, app, namespace, whole=whole)
 
 
@@ -162,15 +162,14 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[LayerText, ...]
     revision: int
     base: int | None
+    digest: str = ""
     author: str | None = None
 
 
 @get(f"{DRAFT}/text", guards=[enters(Scope.EDIT)])
-async def text(
-    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], of: FromQuery[str] = "draft"
-) -> Response[bytes]:
-    """What is edited, as it stands: only for those who may edit it. `of=live` is what everybody runs."""
-    found = await plane.desk.drafts.facts(app, namespace) if of == "draft" else None
+async def text(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> Response[bytes]:
+    """What is edited, as it stands: only for those who may edit it."""
+    found = await plane.desk.drafts.facts(app, namespace)
     if found is not None:
         content, base = await plane.contents.read(found.digest), found.base
     else:
@@ -180,6 +179,7 @@ async def text(
             layers=content.layers,
             revision=0 if found is None else found.revision,
             base=base,
+            digest="" if found is None else found.digest,
             author=None if found is None else found.author,
         )
     )
@@ -213,7 +213,7 @@ async def save(
         if problem.status != 409 or "actual" not in problem.members:
             raise
         return conflict(request, problem)
-    return as_json({"revision": made.revision, "base": made.base, "author": made.author})
+    return as_json({"revision": made.revision, "base": made.base, "digest": made.digest})
 
 
 def conflict(request: Request[Any, Any, Any], problem: Problem) -> Response[str]:

@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     older: bool
 
 
-@get(RELEASES, guards=[enters(Scope.READ)])
+@get([RELEASES, f"{RELEASES}/publish", f"{RELEASES}/rollback"], guards=[enters(Scope.READ)])
 async def releases(
     request: Request[Any, Any, Any],
     plane: NamedDependency[Plane],
@@ -55,7 +55,7 @@ async def releases(
     namespace: FromPath[str],
     before: FromQuery[int | None] = None,
 ) -> Response[str]:
-    """The history, the newest first."""
+    """The history, the newest first; also where a deed was refused, for the page asks for itself again."""
     return await releases_page(request, plane, app, namespace, before=before)
 
 
@@ -130,7 +130,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     approval: ApprovalState
 
 
-@get(f"{RELEASES}/{{number:int}}", guards=[enters(Scope.READ)])
+@get([f"{RELEASES}/{{number:int}}", f"{RELEASES}/{{number:int}}/approve"], guards=[enters(Scope.READ)])
 async def one_release(
     request: Request[Any, Any, Any],
     plane: NamedDependency[Plane],

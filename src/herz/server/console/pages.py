@@ -21,6 +21,7 @@ from herz import __version__
 from herz.server.access import Caller
 from herz.server.console.changes import Changes
 from herz.server.console.language import LANGUAGES, chosen, translations
+from herz.server.console.shown import visible
 from herz.server.console.static_files import StaticFiles
 from herz.server.plane import Plane
 from herz.server.sized import Sized
@@ -160,6 +161,7 @@ def _environment(language: str, static: StaticFiles) -> Environment:
     made.globals["static"] = static.url
     made.filters["json_data"] = _json
     made.filters["segment"] = lambda text: quote(str(text), safe="")
+    made.filters["visible"] = visible
     made.filters["iso"] = lambda moment: moment.isoformat().replace("+00:00", "Z")
     return made
 

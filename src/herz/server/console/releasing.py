@@ -69,16 +69,15 @@ async def release(
 
 
 class Approving(msgspec.Struct, kw_only=True):
-    """What is approved: the content that was looked at. `release` is a number, nothing is the draft."""
+    """What is approved: the content that was looked at; with `withdraw`, one's own approval is taken back."""
 
     digest: str
     message: str = ""
-    release: str = ""
     withdraw: str = ""
 
 
-@post("/apps/{app:str}/{namespace:str}/approve", guards=[enters(Scope.APPROVE)])
-async def approve(
+@post(f"{DRAFT}/approve", guards=[enters(Scope.APPROVE)])
+async def approve_draft(
     request: Request[Any, Any, Any],
     plane: NamedDependency[Plane],
     caller: NamedDependency[Caller],
@@ -86,21 +85,38 @@ async def approve(
     namespace: FromPath[str],
     data: Annotated[Approving, Body(media_type=RequestEncodingType.URL_ENCODED)],
 ) -> Response[Any]:
-    """Approve what somebody else wrote, or take that back."""
-    number = int(data.release) if data.release.isdecimal() and len(data.release) < 12 else None
+    """Approve the draft that somebody else wrote, or take that back."""
     try:
-        if data.withdraw:
-            await plane.desk.approvals.withdraw(app, namespace, data.digest, by=caller.by, message=data.message)
-        else:
-            await plane.desk.approvals.give(
-                app, namespace, number, digest=data.digest, by=caller.by, message=data.message
-            )
+        await _approve(plane, caller, app, namespace, None, data)
     except HerzError as error:
-        if number is None:
-            return await draft_page(request, plane, app, namespace, problem=body_of(error)[0])
+        return await draft_page(request, plane, app, namespace, problem=body_of(error)[0])
+    return Redirect(f"/console/apps/{app}/{namespace}/draft", status_code=303)
+
+
+@post(f"{RELEASES}/{{number:int}}/approve", guards=[enters(Scope.APPROVE)])
+async def approve_release(
+    request: Request[Any, Any, Any],
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    number: FromPath[int],
+    data: Annotated[Approving, Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Response[Any]:
+    """The same for a release that is not live yet."""
+    try:
+        await _approve(plane, caller, app, namespace, number, data)
+    except HerzError as error:
         return await release_page(request, plane, app, namespace, number, problem=body_of(error)[0])
-    base = f"/console/apps/{app}/{namespace}"
-    return Redirect(f"{base}/draft" if number is None else f"{base}/releases/{number}", status_code=303)
+    return Redirect(f"/console/apps/{app}/{namespace}/releases/{number}", status_code=303)
+
+
+async def _approve(plane: Plane, caller: Caller, app: str, namespace: str, number: int | None, data: Approving) -> None:
+    approvals = plane.desk.approvals
+    if data.withdraw:
+        await approvals.withdraw(app, namespace, data.digest, by=caller.by, message=data.message)
+    else:
+        await approvals.give(app, namespace, number, digest=data.digest, by=caller.by, message=data.message)
 
 
 class Pointing(msgspec.Struct, kw_only=True):
@@ -151,4 +167,4 @@ async def rollback(
     return Redirect(f"/console/apps/{app}/{namespace}/releases", status_code=303)
 
 
-PAGES: Final = (release, approve, publish, rollback)
+PAGES: Final = (release, approve_draft, approve_release, publish, rollback)

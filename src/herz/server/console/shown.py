@@ -21,6 +21,8 @@ LONG: Final = 20_000
 """Characters that are seen when all is asked for; nobody reads more in a table."""
 ROWS: Final = 300
 """Keys of one table."""
+TOGETHER: Final = 200_000
+"""Characters that the values of one table have together; those behind are cut."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Co", "Cs", "Cn"})
 _LOOKS_OTHERWISE: Final = re.compile(r'\s.*|.*\s|true|false|null|-?\d[\d.eE+-]*|["\[{].*|', re.DOTALL)
 
@@ -78,12 +80,14 @@ def _seen(letter: str) -> bool:
     return letter in "\n\t" or unicodedata.category(letter) not in _HIDDEN
 
 
-def shown(value: Any) -> Shown:
-    """A plain value; a text is quoted where it could be taken for something else."""
+def shown(value: Any, most: int = LONG) -> Shown:
+    """A plain value, at most so much of it; a text is quoted where it could be taken for something else."""
     text = value if isinstance(value, str) and not _LOOKS_OTHERWISE.fullmatch(value[:SHORT]) else _json(value)
     if len(text) <= SHORT:
         return Shown(short=visible(text))
-    return Shown(short=visible(text[:SHORT]), whole=visible(text[:LONG]), more=max(0, len(text) - LONG))
+    if most <= SHORT:
+        return Shown(short=visible(text[:SHORT]), more=len(text) - SHORT)
+    return Shown(short=visible(text[:SHORT]), whole=visible(text[:most]), more=max(0, len(text) - most))
 
 
 def _json(value: Any) -> str:
@@ -92,11 +96,21 @@ def _json(value: Any) -> str:
 
 def table(changes: Sequence[KeyDifference], most: int = ROWS) -> Table:
     """Differences as a page lists them."""
+    left = TOGETHER
+
+    def side(value: Any, there: bool) -> Shown | None:
+        nonlocal left
+        if not there:
+            return None
+        made = shown(value, min(LONG, left))
+        left -= len(made.whole or made.short)
+        return made
+
     rows = tuple(
         Change(
             key=visible(one.key),
-            before=None if one.added else shown(one.before),
-            after=None if one.removed else shown(one.after),
+            before=side(one.before, not one.added),
+            after=side(one.after, not one.removed),
             before_at=_place(one.before_at),
             after_at=_place(one.after_at),
             secret=one.secret,

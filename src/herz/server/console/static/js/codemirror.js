@@ -1,11 +1,14 @@
 // CodeMirror as this console uses it: by the page's colours, with the page's nonce, readable on a phone.
 import {
-  EditorState, EditorView, basicSetup, classHighlighter, indentUnit, json, keymap, syntaxHighlighting, yaml,
+  EditorState, EditorView, basicSetup, classHighlighter, highlightSpecialChars, indentUnit, json, keymap, syntaxHighlighting, yaml,
 } from "../vendor/editor.js";
 
 const nonce = document.querySelector("meta[name=style-nonce]").content;
 
 const phrases = JSON.parse(document.getElementById("phrases").textContent);
+
+/** What takes no room or turns the line's direction, besides what the editor shows as dots by itself. */
+const HIDDEN = /[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200c\u200d\u2060-\u2064\u202a-\u202c\u2068\u206a-\u206f\u3164\ufe00-\ufe0f\uffa0]/gu;
 
 const theme = EditorView.theme({
   "&": { backgroundColor: "var(--sheet)", color: "var(--ink)", fontSize: "13.5px" },
@@ -29,6 +32,7 @@ export const common = (label) => [
   EditorView.cspNonce.of(nonce),
   EditorState.phrases.of(phrases),
   basicSetup,
+  highlightSpecialChars({ addSpecialChars: HIDDEN }),
   EditorView.lineWrapping,
   syntaxHighlighting(classHighlighter),
   indentUnit.of("  "),

@@ -2,8 +2,8 @@
 import { MergeView } from "../vendor/editor.js";
 import { EditorState, EditorView, common, languageOf, readOnly } from "./codemirror.js";
 
-/** Two texts side by side in `parent`; on a phone one below the other would tell nothing, so they scroll. */
-export function beside(parent, before, after, format, labels) {
+/** Two texts side by side in `parent`. */
+function beside(parent, before, after, format, labels) {
   const side = (doc, label) => ({ doc, extensions: [common(label), languageOf(format), readOnly] });
   parent.replaceChildren();
   return new MergeView({
@@ -31,7 +31,11 @@ function open(details) {
   }
 }
 
-for (const details of document.querySelectorAll("details.layer")) {
-  open(details);
-  details.addEventListener("toggle", () => open(details));
+/** The texts within an element, as they are unfolded. */
+export function highlight(within) {
+  for (const details of within.querySelectorAll("details.layer")) {
+    open(details);
+    details.addEventListener("toggle", () => open(details));
+  }
 }
+highlight(document);

@@ -2,7 +2,7 @@
 // without losing anything, whoever else saves.
 import { lintGutter, setDiagnostics } from "../vendor/editor.js";
 import { EditorView, common, keymap, languageOf } from "./codemirror.js";
-import { beside } from "./compare.js";
+import { highlight } from "./compare.js";
 import { Form } from "./form.js";
 import { Layers, kept } from "./layers.js";
 import { refresh } from "./live.js";
@@ -108,7 +108,6 @@ function go(index) {
   if (layer) view.setState(layer.state);
   mark();
   tabs();
-  if (shown === "difference") compare();
 }
 
 function state() {
@@ -128,7 +127,9 @@ function typed() {
   timer = setTimeout(() => {
     if (!kept.write(key, layers) && layers.dirty) notice(words.not_kept);
     check();
+    if (layers.size > CHECKED_MOST) return;
     if (shown === "form") form.load();
+    if (shown === "difference") compare();
   }, PAUSE_MS);
 }
 
@@ -204,21 +205,15 @@ for (const button of document.querySelectorAll("[data-view]")) button.addEventLi
 
 async function compare() {
   const answer = await ask("/difference", { content: layers.content });
-  if (answer) at("keys-differ").innerHTML = await answer.text();
-  const layer = layers.all[layers.current];
-  const stored = await stands("live");
-  if (!stored || !layer) return;
-  const live = stored.layers.find((one) => one.name === layer.name);
-  at("beside-note").textContent = live ? `${words.live} → ${words.yours}: ${layer.name}` : words.added;
-  const [before, after] = [live?.text ?? "", layer.state.doc.toString()];
-  at("beside").replaceChildren();
-  if (before.length + after.length > 2 * CHECKED_MOST) at("beside-note").textContent = words.too_long;
-  else beside(at("beside"), before, after, layer.format, [`${words.live}: ${layer.name}`, `${words.yours}: ${layer.name}`]);
+  if (!answer) return;
+  at("view-difference").innerHTML = await answer.text();
+  highlight(at("view-difference"));
 }
 
-async function stands(of) {
+/** What is stored: the draft, else what is live. */
+async function stands() {
   try {
-    const answer = await fetch(`${url}/text?of=${of}`, { redirect: "manual", cache: "no-store" });
+    const answer = await fetch(`${url}/text`, { redirect: "manual", cache: "no-store" });
     if (answer.ok) return await answer.json();
     trouble(answer.type === "opaqueredirect" || answer.status === 401 ? words.ended : words.failed);
   } catch {
@@ -239,8 +234,7 @@ async function save() {
   saving = false;
   if (answer?.ok) {
     const made = await answer.json();
-    layers.revision = made.revision;
-    layers.base = made.base;
+    layers.stands(made);
     layers.settle(wrote); // what was typed meanwhile is not saved
     seen = made.revision;
     at("save").elements.message.value = "";
@@ -265,7 +259,7 @@ async function conflict(html) {
   on("later", done);
   on("keep", () => { layers.revision = actual; done(); save(); });
   on("theirs", async () => {
-    const stored = await stands("draft");
+    const stored = await stands();
     if (!stored) return;
     take(stored);
     done();
@@ -289,8 +283,7 @@ async function conflict(html) {
 /** Theirs in the place of mine, in the same documents: undo brings mine back. */
 function take(stored) {
   layers.set(stored.layers, view);
-  layers.revision = stored.revision;
-  layers.base = stored.base;
+  layers.stands(stored);
   layers.settle();
   seen = stored.revision;
   kept.drop(key);
@@ -301,15 +294,19 @@ function take(stored) {
 
 // The part of the page that is kept up to date tells which revision is stored now, and whose it is.
 document.addEventListener("herz:fresh", () => {
-  const { revision, author } = at("standing").dataset;
+  const { revision, author, digest, base } = at("standing").dataset;
   const now = Number(revision);
   state();
+  if (digest && digest === layers.digest && !saving) { // released, or written anew as it was: nobody changed anything
+    layers.stands({ revision: now, base: base === "" ? null : Number(base), digest });
+    seen = now;
+  }
   if (saving || now === layers.revision || now === seen) return;
   seen = now;
-  if (now === 0 && !layers.dirty) return void stands("draft").then((stored) => stored && take(stored));
+  if (now === 0 && !layers.dirty) return void stands().then((stored) => stored && take(stored));
   const load = [words.load, async () => {
     if (layers.dirty && !confirm(words.drop)) return;
-    const stored = await stands("draft");
+    const stored = await stands();
     if (stored) take(stored);
   }];
   notice(now ? `${words.newer} ${author}.` : words.gone, load);
@@ -317,7 +314,7 @@ document.addEventListener("herz:fresh", () => {
 
 at("discard").addEventListener("click", async () => {
   if (!confirm(words.drop)) return;
-  const stored = await stands("draft");
+  const stored = await stands();
   if (stored) take(stored);
 });
 addEventListener("beforeunload", (event) => {
@@ -365,10 +362,10 @@ at("layer-open").addEventListener("click", () => {
 // --- beginning
 
 async function begin() {
-  const stored = await stands("draft");
+  const stored = await stands();
   if (!stored) return;
   const mine = kept.read(key);
-  layers.begin(stored.layers, stored.revision, stored.base);
+  layers.begin(stored);
   seen = stored.revision;
   if (!layers.all.length && !mine) {
     layers.all.push(layers.layer({ name: "application.yml" }));
@@ -376,10 +373,10 @@ async function begin() {
   }
   if (mine) {
     layers.all = mine.layers.map((layer) => layers.layer(layer));
-    layers.revision = mine.revision;
-    layers.base = mine.base;
+    const same = mine.revision === stored.revision || (mine.digest && mine.digest === stored.digest);
+    if (!same) layers.stands(mine);
     notice(words.restored);
-    if (mine.revision !== stored.revision) notice(`${words.restored} ${stored.revision ? `${words.newer} ${stored.author}.` : words.gone}`);
+    if (!same) notice(`${words.restored} ${stored.revision ? `${words.newer} ${stored.author}.` : words.gone}`);
   }
   go(0);
   check();

@@ -10,16 +10,20 @@ export class Layers {
     this.made = made;
     this.all = [];
     this.current = 0;
-    this.begin([], 0, null);
+    this.begin({ layers: [], revision: 0, base: null, digest: "" });
   }
 
   /** Begin from what is stored: that is then what counts as saved. */
-  begin(layers, revision, base) {
-    this.revision = revision;
-    this.base = base;
+  begin({ layers, revision, base, digest }) {
+    this.stands({ revision, base, digest });
     this.all = layers.map((layer) => this.layer(layer));
     this.settle();
     this.current = Math.min(this.current, Math.max(0, this.all.length - 1));
+  }
+
+  /** What is stored, and at which revision, without its texts. */
+  stands({ revision, base, digest }) {
+    Object.assign(this, { revision, base, digest });
   }
 
   /** What is here now is what is stored. */
@@ -96,13 +100,13 @@ export const kept = {
     if (!layers.dirty) return true;
     if (layers.size > KEPT_MOST) return false;
     try {
-      sessionStorage.setItem(key + layers.revision, JSON.stringify({ base: layers.base, ...layers.content }));
+      sessionStorage.setItem(key + layers.revision, JSON.stringify({ base: layers.base, digest: layers.digest, ...layers.content }));
       return true;
     } catch {
       return false;
     }
   },
-  /** `{revision, base, layers}` or null. */
+  /** `{revision, base, digest, layers}` or null. */
   read(key) {
     for (let at = 0; at < sessionStorage.length; at += 1) {
       const name = sessionStorage.key(at);
