@@ -147,23 +147,28 @@ class Audit:
 
     async def entries(self, after: int = 0, limit: int = 100) -> tuple[AuditEntry, ...]:
         """At most `limit` entries behind number `after`, in order. `StoreCorrupt` when one cannot be read."""
-        page = await self._store.range(ENTRIES, after=_key(after), limit=limit)
+        page = await self._store.range(ENTRIES, after=key_of(after), limit=limit)
         return tuple(stored(one, AuditEntry) for one in page.entries)
 
-    async def verify(self, anchor: AuditHead | None = None) -> Verified:
+    async def verify(
+        self, anchor: AuditHead | None = None, *, reached: Callable[[int], None] = lambda number: None
+    ) -> Verified:
         """Compute the chain anew, from the first entry to the head, as of one revision.
 
-        `anchor` is a head that was kept elsewhere: the entry of its number must have its hash.
+        `anchor` is a head that was kept elsewhere: the entry of its number must have its hash. `reached` is called now
+        and then with the number of the last entry that held.
         """
         first = await self._store.range(ENTRIES, limit=_PAGE)
         head = _head(await self._store.get(HEAD, revision=first.revision or None))
         number, previous = 0, NOTHING
         async for one in self._all(first.revision, first.entries, first.more):
             number += 1
-            entry, why = _checked(one, number, previous)
-            if entry is None:
+            entry, why = checked(one, number, previous)
+            if entry is None or why is not None:
                 return Verified(ok=False, entries=head.number, broken_at=number, why=why, head=head.hash)
             previous = entry.hash
+            if number % _PAGE == 0:
+                reached(number)
             if anchor is not None and number == anchor.number and previous != anchor.hash:
                 why = "the chain was written anew: this entry has another hash than the anchor"
                 return Verified(ok=False, entries=head.number, broken_at=number, why=why, head=head.hash)
@@ -230,23 +235,26 @@ def hash_of(entry: AuditEntry) -> str:
 
 def _appended(entry: AuditEntry) -> tuple[Put, Put]:
     head = AuditHead(number=entry.number, hash=entry.hash)
-    return Put(_key(entry.number), encode(entry)), Put(HEAD, encode(head))
+    return Put(key_of(entry.number), encode(entry)), Put(HEAD, encode(head))
 
 
-def _checked(one: Entry, number: int, previous: str) -> tuple[AuditEntry | None, str | None]:
-    """The entry, or None and why it breaks the chain."""
-    if one.key != _key(number):
+def checked(one: Entry, number: int, previous: str | None) -> tuple[AuditEntry | None, str | None]:
+    """The entry, None where it cannot be read; and why it breaks the chain, None where it does not.
+
+    `previous` is the hash of the entry before it, None where that is not known.
+    """
+    if one.key != key_of(number):
         return None, f"entry {number} is missing"
     try:
         entry = decode(one.value, AuditEntry, one.key)
     except DocumentMalformed:
         return None, f"entry {number} cannot be read"
     if entry.number != number:
-        return None, f"entry {entry.number} lies at the place of entry {number}"
-    if entry.previous != previous:
-        return None, f"entry {number} does not continue the entry before it"
+        return entry, f"entry {entry.number} lies at the place of entry {number}"
+    if previous is not None and entry.previous != previous:
+        return entry, f"entry {number} does not continue the entry before it"
     if entry.hash != hash_of(entry) or one.value != encode(entry):
-        return None, f"entry {number} was changed"
+        return entry, f"entry {number} was changed"
     return entry, None
 
 
@@ -254,7 +262,8 @@ def _head(entry: Entry | None) -> AuditHead:
     return AuditHead() if entry is None else stored(entry, AuditHead)
 
 
-def _key(number: int) -> str:
+def key_of(number: int) -> str:
+    """Where an entry lies."""
     return f"{ENTRIES}{number:016d}"
 
 

@@ -24,6 +24,7 @@ from herz.server.registered import Registered
 from herz.store.base import Entry, Store
 from herz.store.plane import ANSWERS, FLEET, LIVE
 from herz.watch.core import Says
+from herz.watch.session import Session
 
 _log = logging.getLogger("herz")
 
@@ -137,6 +138,11 @@ class Hub:
         """A namespace as it is now; an empty one where nothing was ever written."""
         found = self.namespaces.get((app, name))
         return Namespace(app, name) if found is None else found
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The watch sessions that all of it comes from."""
+        return tuple(one.session for one in self._all)
 
     @property
     def revision(self) -> Revision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response, Router, get
 from litestar.exceptions import HTTPException
@@ -13,6 +13,7 @@ from litestar.response import Redirect
 from herz.errors import HerzError
 from herz.server.console import (
     application,
+    audit_page,
     checking,
     comparing,
     drafting,
@@ -24,7 +25,10 @@ from herz.server.console import (
     live,
     releasing,
     rollouts,
+    services_page,
+    sources_page,
     static_files,
+    tokens_page,
 )
 from herz.server.console.changes import Changes
 from herz.server.console.key_history import Pasts
@@ -52,6 +56,10 @@ PAGES: Final = (
     *explain.PAGES,
     *impact.PAGES,
     *rollouts.PAGES,
+    *audit_page.PAGES,
+    *sources_page.PAGES,
+    *services_page.PAGES,
+    *tokens_page.PAGES,
     live.live,
     static_files.static_file,
 )
@@ -95,13 +103,27 @@ def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[
     """What went wrong, as a page; who must log in is sent to do so, and brought back."""
     pages: Pages = request.app.state.plane.of(Pages)
     pages.forget(request)
-    if isinstance(error, EnterNeeded) and LIVE not in request.headers:
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        wanted = back if request.method == "GET" else "/console/"
-        return Redirect(f"/console/login?next={quote(wanted, safe='')}", status_code=303)
+    if isinstance(error, EnterNeeded) and not _scripted(request):
+        return Redirect(f"/console/login?next={quote(_wanted(request), safe='')}", status_code=303)
     body, headers = body_of(error)
     if body["status"] >= 500 and not isinstance(error, HerzError):
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     response = page(request, "problem.html", status=body["status"], problem=body)
     response.headers.update(headers)
     return response
+
+
+def _scripted(request: Request[Any, Any, Any]) -> bool:
+    """Whether a page asks by itself: it cannot show where it is sent, and tells its viewer in its own way."""
+    headers = request.headers
+    return LIVE in headers or "hx-request" in headers or "text/event-stream" in headers.get("accept", "")
+
+
+def _wanted(request: Request[Any, Any, Any]) -> str:
+    """Where somebody is brought back to: the page that they asked for, or the one whose form they sent."""
+    if request.method == "GET":
+        return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    before = urlsplit(request.headers.get("referer", ""))
+    if before.netloc == request.headers.get("host") and before.path.startswith("/console/"):
+        return before.path + (f"?{before.query}" if before.query else "")
+    return "/console/"

@@ -139,7 +139,7 @@ async function read() {
   document.dispatchEvent(new CustomEvent("herz:fresh"));
 }
 
-function morph(old, fresh) {
+export function morph(old, fresh) {
   showTimes(fresh); // so that equal times are equal texts
   globalThis.Idiomorph.morph(old, fresh, {
     ignoreActiveValue: true,
