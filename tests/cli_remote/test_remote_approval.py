@@ -48,6 +48,19 @@ def test_what_somebody_else_approves_is_released(guarded):
     assert guarded("release", "create", "-m", "more load", "--author", "ada").status == 0
 
 
+def test_a_release_shows_who_wrote_it_and_who_agreed(guarded):
+    guarded("approval", "give", "--author", "cat")
+    guarded("release", "create", "-m", "more load", "--author", "ada")
+    shown = guarded("release", "show", "2").out
+    assert "  written by ada\n" in shown
+    assert "by ada, approved by cat\n" in shown
+    guarded("draft", "set", "db.pool=30", "--author", "ada")
+    guarded("release", "create", "--force", "-m", "now", "--author", "ada")
+    assert "by ada, forced\n" in guarded("release", "show", "3").out
+    [live] = guarded("release", "show", "2", "--json").json["publications"]
+    assert live["approved_by"] == ["cat"]
+
+
 def test_ones_own_work_is_not_approved(guarded):
     ran = guarded("approval", "give", "--author", "Ada")
     assert ran.status == 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from herz.cli.arguments import command, group, positive
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
-from herz.cli.told import differences_text, release_line
-from herz.client import Namespace
+from herz.cli.told import differences_text, publication_line, release_line, who
+from herz.client import Namespace, Publication
 from herz.client.replies import Moved
 from herz.errors import UsageError
 from herz.release.channel import Channel, Release
@@ -157,18 +157,23 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """Print one release, and what it holds where that is wanted."""
 
-    async def read(pay: Namespace) -> tuple[Release, Content | None, Channel]:
+    async def read(pay: Namespace) -> tuple[Release, Content | None, Channel, tuple[Publication, ...]]:
         release = await pay.find_release(arguments.version)
         content = await pay.content(release.number) if arguments.content else None
-        return release, content, await pay.channel()
+        return release, content, await pay.channel(), await pay.publications(release.number)
 
-    release, content, channel = asked(arguments, read, version=arguments.version)
+    release, content, channel, publications = asked(arguments, read, version=arguments.version)
     live = channel.stable.release is not None and channel.stable.release.number == release.number
     if arguments.json:
-        print_json({**data(release), "live": live} | ({} if content is None else {"content": data(content)}))
+        told = {**data(release), "live": live, "publications": data(publications)}
+        print_json(told | ({} if content is None else {"content": data(content)}))
         return 0
     print(release_line(release, live=live))
     print(f"  content {release.digest}")
+    if release.authors:
+        print(f"  written by {', '.join(map(who, release.authors))}")
+    for one in publications:
+        print(f"  {publication_line(one)}")
     for layer in content.layers if content is not None else ():
         print(paint(f"\n# --- {layer.name} ({layer.format})", "bold"))
         print(layer.text, end="" if layer.text.endswith("\n") else "\n")

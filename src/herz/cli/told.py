@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from herz.cli.output import paint, scalar, shown
-from herz.client import DraftConflict
+from herz.client import DraftConflict, Publication
 from herz.release.channel import Release
 from herz.release.difference import KeyDifference
 
@@ -80,6 +80,14 @@ def release_line(release: Release, *, live: bool = False) -> str:
     said = f"\n  {in_words(release.message)}" if release.message else ""
     made = paint(f"{moment(release.time)} by {who(release.author)}", "dim")
     return f"{name}{mark}  {made}{said}\n  {'  '.join(facts)}"
+
+
+def publication_line(one: Publication) -> str:
+    """When a release became live: who did it, with whose approval, and whether by force."""
+    agreed = f", approved by {', '.join(map(who, one.approved_by))}" if one.approved_by else ""
+    rollout = f", by rollout {one.rollout}" if one.rollout else ""
+    forced = paint(", forced", "red") if one.forced else ""
+    return f"live from {moment(one.time)} by {who(one.by)}{agreed}{rollout}{forced}"
 
 
 def who(author: str) -> str:
