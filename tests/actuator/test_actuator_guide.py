@@ -15,6 +15,7 @@ def test_the_guide_has_examples():
     assert len(BLOCKS) >= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_an_example_of_the_guide_runs_as_it_stands(tmp_path, number):
     example = tmp_path / "example.py"

@@ -232,6 +232,7 @@ async def test_requests_pass_while_herz_does_not_run(configured):
         assert (await http.get("/actuator/health/readiness")).status_code == 503
 
 
+@pytest.mark.slow
 def test_under_load_on_a_real_server_no_request_sees_two_generations(configured):
     service = Service(configured)
     service.go.set()
