@@ -34,6 +34,7 @@ NAMES: Final = (
     "rollout_kills",
     "scale",
     "delivery",
+    "console",
     "fleet",
 )
 QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -53,6 +54,7 @@ QUICK: Final[Mapping[str, Mapping[str, Any]]] = {
     "rollout_kills": {"kills": 10},
     "scale": {"batches": 20, "watchers": 20, "rounds": 5, "instances": 50_000},
     "fleet": {"instances": 5},
+    "console": {"repeats": 15, "releases": 8, "pages": 200, "rounds": 3},
     "delivery": {"instances": 200, "releases": 5, "verifications": 10, "streams": 2_000},
 }
 """What each one is called with to be done soon: a look, not a measurement."""

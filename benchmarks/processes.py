@@ -169,7 +169,15 @@ def herz_members(url: str, first: str, count: str) -> Callable[..., Any]:
     return answering(Members(url, int(first), int(count)))
 
 
-COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions", "herz_instances", "herz_idle", "herz_members")
+def herz_pages(server: str, topic: str, count: str, *paths: str) -> Callable[..., Any]:
+    """Open pages of the console."""
+    from benchmarks.followers import answering
+    from benchmarks.pages import OpenPages
+
+    return answering(OpenPages(server, topic, int(count), list(paths)))
+
+
+COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions", "herz_instances", "herz_idle", "herz_members", "herz_pages")
 """Where the collector runs as always, for it is part of what is measured."""
 
 

@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rollback": {"instances": 4, "rollouts": 1},
     "rollout_kills": {"kills": 1},
     "fleet": {"instances": 3},
+    "console": {"instances": 120, "repeats": 2, "releases": 2, "pages": 5, "rounds": 1},
     "scale": {"batches": 2, "watchers": 3, "rounds": 1, "instances": 2_000},
 }
 NEEDS = {"reading": "dynaconf", "loading": "dynaconf", "changing": "dynamic_config", "stalls": "dynaconf"}
