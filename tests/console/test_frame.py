@@ -25,7 +25,10 @@ async def test_the_address_of_the_server_leads_to_its_pages(browser):
     assert (answer.status_code, answer.headers["location"]) == (302, "/console/")
 
 
-@pytest.mark.parametrize("path", ["/console/", "/console/nowhere", "/console/apps/pay/default/nowhere"])
+NOWHERE = ["/console/nowhere", *(f"/console/apps/{rest}" for rest in ("pay", "pay/default/nowhere", "pay/default/a/b"))]
+
+
+@pytest.mark.parametrize("path", ["/console/", *NOWHERE])
 async def test_a_page_may_load_nothing_from_elsewhere(browser, path):
     headers = (await browser.get(path)).headers
     assert re.fullmatch(POLICY, headers["content-security-policy"])
@@ -75,8 +78,9 @@ async def test_a_file_of_another_version_is_not_kept(browser):
     assert (await browser.get("/console/static/older/console.css")).headers["cache-control"] == "no-cache"
 
 
-async def test_a_problem_is_a_page_that_says_what_to_do(browser):
-    answer = await browser.get("/console/nowhere")
+@pytest.mark.parametrize("path", NOWHERE)
+async def test_a_problem_is_a_page_that_says_what_to_do(browser, path):
+    answer = await browser.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "<h1>404" in answer.text
@@ -125,9 +129,17 @@ async def test_whoever_is_not_logged_in_is_sent_to_do_so(memory_server, path):
     assert answer.headers["location"].startswith("/console/login?next=%2Fconsole")
 
 
-async def test_an_open_page_is_told_that_nobody_is_logged_in(memory_server):
-    answer = await memory_server.get("/console/", headers={"x-herz-live": "1"})
+@pytest.mark.parametrize("asking", [{"x-herz-live": "1"}, {"hx-request": "true"}, {"accept": "text/event-stream"}])
+async def test_an_open_page_is_told_that_nobody_is_logged_in(memory_server, asking):
+    answer = await memory_server.get("/console/", headers=asking)
     assert answer.status_code == 401
+
+
+async def test_whoever_sent_a_form_comes_back_to_its_page(memory_server):
+    form = next(path for one in PAGES if one.guards and "POST" in one.http_methods for path in sorted(one.paths))
+    here = {"sec-fetch-site": "same-origin", "referer": "https://herz.example/console/me?a=b"}
+    answer = await memory_server.post("/console" + re.sub(r"{\w+:(\w+)}", "1", form), headers=here)
+    assert answer.headers["location"] == "/console/login?next=%2Fconsole%2Fme%3Fa%3Db"
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ LIVE = {"x-herz-live": "1"}
     ("key", "topics"),
     [
         ("/herz/apps/pay/default/draft", ("draft:pay/default", "apps")),
+        ("/herz/apps/pay/default/policy", ("draft:pay/default", "releases:pay/default", "apps")),
+        ("/herz/apps/pay/default/approvals/0f", ("draft:pay/default", "releases:pay/default", "apps")),
+        ("/herz/apps/pay/default/published/1/9", ("releases:pay/default", "apps")),
         ("/herz/apps/pay/default/schema", ("draft:pay/default", "apps")),
         ("/herz/apps/pay/default/newest", ("releases:pay/default", "apps")),
         ("/herz/apps/pay/default/releases/0000000001", ("releases:pay/default", "apps")),

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Request, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.response_cache import ResponseCacheConfig
 from litestar.datastructures import ResponseHeader, State
 from litestar.di import Provide
@@ -60,7 +60,7 @@ def create_app(
         },
         exception_handlers={
             HerzError: problem_response,
-            HTTPException: problem_response,
+            HTTPException: _problems(made),
             Exception: problem_response,
         },
         lifespan=[_lifespan(running)],
@@ -84,6 +84,17 @@ def _plane(state: State) -> Plane:
 def _caller(request: Request[Any, Any, Any]) -> Caller:
     found: Caller = request.state.caller
     return found
+
+
+def _problems(made: Sequence[Part]) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
+    """How errors are told: each part's way below its path, else as problems."""
+    ways = [(f"{path}/", way) for part in made for path, way in part.problems.items()]
+
+    def told(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        way = next((way for path, way in ways if f"{request.url.path}/".startswith(path)), problem_response)
+        return way(request, error)
+
+    return told
 
 
 def _lifespan(

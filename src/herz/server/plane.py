@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
+from litestar import Request, Response
 from litestar.types import ControllerRouterHandler
 
 from herz.server.access import Access
@@ -34,13 +35,14 @@ class Part:
 
     `api` are route handlers below `/api/v1`, `routes` those below `/`. `running` are entered, in the order of the
     parts, before the first request and left after the last one. `duties` are done by the holder of the lease
-    `/herz/duties/<name>`.
+    `/herz/duties/<name>`. `problems` are how errors below a path are told where no route is met, by the path.
     """
 
     api: Sequence[ControllerRouterHandler] = ()
     routes: Sequence[ControllerRouterHandler] = ()
     running: Sequence[Callable[[], AbstractAsyncContextManager[Any]]] = ()
     duties: Mapping[str, Duty] = field(default_factory=dict)
+    problems: Mapping[str, Callable[[Request[Any, Any, Any], Exception], Response[Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

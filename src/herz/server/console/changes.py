@@ -105,7 +105,14 @@ class Changes:
         return Session(TouchedKeys(store, prefix), deliver, applied, read_first=True, policy=STORE_RETRY)
 
 
-_BELOW_APPS: Final = {"releases": "releases", "newest": "releases", "rollouts": "rollouts"}
+_BELOW_APPS: Final = {
+    "releases": ("releases",),
+    "newest": ("releases",),
+    "published": ("releases",),
+    "rollouts": ("rollouts",),
+    "policy": ("draft", "releases"),
+    "approvals": ("draft", "releases"),
+}
 
 
 def topics_of(key: str) -> tuple[str, ...]:
@@ -116,7 +123,7 @@ def topics_of(key: str) -> tuple[str, ...]:
     """
     match key.removeprefix("/herz/").split("/"):
         case ["apps", app, namespace, kind, *_]:
-            return f"{_BELOW_APPS.get(kind, 'draft')}:{app}/{namespace}", "apps"
+            return *(f"{one}:{app}/{namespace}" for one in _BELOW_APPS.get(kind, ("draft",))), "apps"
         case ["rollouts", app, namespace, *_]:
             return (f"rollouts:{app}/{namespace}",)
         case [kind, *_]:

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromPath, FromQuery
+from litestar.params import Body, FromQuery
 from litestar.response import Redirect
 
 from herz.release.channel import Channel, Release
@@ -27,7 +27,6 @@ from herz.server.glance import glances
 from herz.server.hub import Hub, Namespace
 from herz.server.instances import agrees
 from herz.server.plane import Plane
-from herz.server.problems import not_found
 from herz.server.releases import Namespaces
 from herz.server.tokens import Scope
 
@@ -165,10 +164,4 @@ async def language(
     return Redirect(back, status_code=303, cookies=[kept])
 
 
-@get("/{rest:path}", guards=[enters(None)])
-async def nowhere(rest: FromPath[str]) -> None:
-    """A page that does not exist says so as a page."""
-    raise not_found(f"there is no page {rest}", remedy="go to the overview")
-
-
-PAGES: Final = (home, language, nowhere)
+PAGES: Final = (home, language)

@@ -90,7 +90,7 @@ def part(plane: Plane) -> Part:
         exception_handlers={HerzError: problem_page, HTTPException: problem_page, Exception: problem_page},
         include_in_schema=False,
     )
-    return Part(routes=[root, console], running=[changes.following])
+    return Part(routes=[root, console], running=[changes.following], problems={"/console": problem_page})
 
 
 async def known_page(request: Request[Any, Any, Any]) -> Response[str] | None:
