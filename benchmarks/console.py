@@ -13,7 +13,7 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -190,7 +190,7 @@ def seen(server: ControlPlaneServer, browser: Browser, api: Api, releases: int) 
     took = []
     with Process("herz_instances", f"{server.source}/pay", 90_000, 1) as generator:
         generator.ask("start")
-        stream = _changes(server.url)
+        stream = Changes(server.url)
         path = f"{FLEET}?q=i90000"
         _until(lambda: b"i90000" in browser.get(path)[0])
         for at in range(releases):
@@ -198,14 +198,14 @@ def seen(server: ControlPlaneServer, browser: Browser, api: Api, releases: int) 
             number = api.release()
             mark = f"releases/{number}".encode()
             while True:
-                topics = next(stream)
-                if TOPIC in topics:
+                if TOPIC in stream.next():
                     page = browser.get(path, **{"x-herz-live": "1"})[0]
                     if b"should run" not in page and mark in page and b"APPLYING" not in page:
                         visible = time.monotonic()
                         break
             took.append(visible - generator.ask("applied", number)[0])
             time.sleep(0.3)
+        stream.close()
         generator.ask("stop")
     p99 = quantile(took, 0.99)
     return [
@@ -220,23 +220,30 @@ def seen(server: ControlPlaneServer, browser: Browser, api: Api, releases: int) 
     ]
 
 
-def _changes(url: str) -> Iterator[list[str]]:
-    """The topics of each change that the live stream tells; the stream is open when this returns."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-    connection.request("GET", "/console/live")
-    stream = connection.getresponse()
-    while not stream.readline().startswith(b"event: hello"):
-        pass
+class Changes:
+    """The topics of each change, as the live stream tells them; it is open once this is made."""
 
-    def told() -> Iterator[list[str]]:
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+        self._connection.request("GET", "/console/live")
+        self._stream = self._connection.getresponse()
+        while not self._stream.readline().startswith(b"event: hello"):
+            pass
+
+    def next(self) -> list[str]:
+        """The topics of the next change."""
         kind = b""
-        while line := stream.readline():
+        while line := self._stream.readline():
             if line.startswith(b"event: "):
                 kind = line[7:].strip()
             elif line.startswith(b"data: ") and kind == b"changed":
-                yield json.loads(line[6:])
+                found: list[str] = json.loads(line[6:])
+                return found
+        raise RuntimeError("the stream has ended")
 
-    return told()
+    def close(self) -> None:
+        self._stream.close()
+        self._connection.close()
 
 
 def open_pages(server: ControlPlaneServer, browser: Browser, reports: Reports, pages: int, rounds: int) -> list[Row]:
