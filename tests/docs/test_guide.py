@@ -35,6 +35,7 @@ def ran(page: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if RUNNABLE.search(page.read_text(encoding="utf-8"))],

@@ -85,6 +85,7 @@ def test_the_wheel_brings_what_the_consoles_pages_load_with_its_licences(wheel: 
     assert {folder + name for name in loaded} | {f"{folder}{name}.gz" for name in loaded} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_is_what_gets_imported(installed: Path):
     place = run(installed, "python", "-c", "import herz; print(herz.__file__)").strip()
     assert Path(place).is_relative_to(installed.parent)
