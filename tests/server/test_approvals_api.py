@@ -62,6 +62,14 @@ def test_what_is_approved_is_released(ask):
     assert ask("ann", "GET", "/releases/1")[1]["authors"] == ["ann"]
 
 
+def test_force_needs_the_right_to_approve_as_well(ask):
+    status, body = ask("rex", "POST", "/releases", {"message": "now", "force": True})
+    assert (status, body["scope"]) == (403, "approve")
+    assert ask("rex", "POST", "/releases", {"message": "for later", "publish": False})[0] == 201
+    assert ask("rex", "POST", "/publish", {"release": 1, "message": "now", "force": True})[0] == 403
+    assert ask("root", "POST", "/publish", {"release": 1, "message": "now", "force": True})[0] == 200
+
+
 def test_a_second_token_of_the_author_approves_nothing(ask):
     status, body = ask("ann", "POST", "/approvals", {"digest": digest(ask)}, scope="approve")
     assert (status, body["type"]) == (403, "urn:herz:problem:own-work")

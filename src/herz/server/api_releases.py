@@ -13,7 +13,7 @@ from herz.release.channel import Release
 from herz.release.content import Content
 from herz.release.difference import KeyDifference
 from herz.release.record import Record
-from herz.server.access import Caller, requires
+from herz.server.access import Caller, require, requires
 from herz.server.desk import Moved
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import answers
@@ -74,8 +74,10 @@ async def create_release(
     """Immutable and numbered. Everybody runs it at once, unless `publish` is false: then it stays dormant.
 
     409 while a rollout is under way, or while a change that needs approval has none; `force` ends the rollout and
-    passes the approval, and is loud in the audit log.
+    passes the approval, is loud in the audit log, and needs the scope `approve` as well.
     """
+    if data.force:
+        require(caller, Scope.APPROVE, app)
     return await plane.desk.create(
         app,
         namespace,
@@ -186,8 +188,11 @@ async def publish(
 ) -> Moved:
     """Point the channel at it.
 
-    409 while a rollout is under way, or while it is not approved; `force` overrides both, loudly.
+    409 while a rollout is under way, or while it is not approved; `force` overrides both, loudly, and needs the scope
+    `approve` as well.
     """
+    if data.force:
+        require(caller, Scope.APPROVE, app)
     return await plane.desk.publish(app, namespace, data.release, by=caller.by, message=data.message, force=data.force)
 
 
