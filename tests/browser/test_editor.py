@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
@@ -91,6 +93,25 @@ async def test_a_fault_is_marked_while_typing_and_goes_when_it_is_mended(page, l
     await rewrite(page, "500", "50")
     await expect(faults).to_contain_text("No faults")
     await expect(page.locator("#editor .cm-lintRange-error")).to_have_count(0)
+
+
+async def test_another_draft_is_told_of_once_it_is_there_and_not_before(page, live, app):
+    fresh = asyncio.Event()
+    await page.expose_function("freshened", fresh.set)
+    await page.add_init_script("document.addEventListener('herz:fresh', () => freshened())")
+
+    async def late(route):
+        await fresh.wait()  # the page has asked for itself again before the editor has its text
+        await route.continue_()
+
+    await page.route("**/draft/text", late)
+    await opened(page, app)
+    await expect(page.locator("#notice")).to_be_hidden()
+    await live.set({"mode": "fast"})
+    await expect(page.locator("#notice")).to_contain_text("saved another draft")
+    await page.get_by_role("button", name="Load it").click()
+    await expect(page.locator("#editor")).to_contain_text("mode: fast")
+    await expect(page.locator("#notice")).to_be_hidden()
 
 
 async def test_a_change_is_saved_compared_released_and_taken_back(page, live, app):

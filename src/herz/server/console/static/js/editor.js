@@ -28,6 +28,7 @@ let seen = 0; // the revision that the page tells of, as far as the reader was t
 let timer = 0;
 let asked = 0;
 let saving = false;
+let ready = false;
 let shown = "text";
 
 // --- asking the server
@@ -254,6 +255,7 @@ async function conflict(html) {
   const actual = Number(box.firstElementChild?.dataset.actual);
   if (!Number.isFinite(actual)) { box.replaceChildren(); trouble(words.failed); return; }
   seen = actual;
+  at("notice").hidden = true;
   const done = () => { box.replaceChildren(); state(); view.focus(); };
   const on = (name, act) => box.querySelector(`[data-${name}]`)?.addEventListener("click", act);
   on("later", done);
@@ -296,6 +298,7 @@ function take(stored) {
 document.addEventListener("herz:fresh", () => {
   const { revision, author, digest, base } = at("standing").dataset;
   const now = Number(revision);
+  if (!ready) return;
   state();
   if (digest && digest === layers.digest && !saving) { // released, or written anew as it was: nobody changed anything
     layers.stands({ revision: now, base: base === "" ? null : Number(base), digest });
@@ -381,6 +384,7 @@ async function begin() {
   go(0);
   check();
   state();
+  ready = true;
   document.body.dataset.editor = "ready";
 }
 begin();
