@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +50,17 @@ KEPT: Any = None
 
 
 @pytest.fixture
+def small_heap() -> Iterator[None]:
+    """What stood before the test is not searched: in a process with all tests that takes a second each time.
+
+    For tests whose holder is made by themselves; an older one would not be found.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
 async def opened(timed: Any) -> Any:
     timed.scope.declare_properties(Db, "db")
     timed.scope.declare_properties(Slotted, "slotted")
@@ -63,6 +76,7 @@ async def found(timed: Any) -> list[StaleHolder]:
     return list(timed.scope.holders.find())
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_an_instance_attribute_is_named_with_key_and_both_origins(opened: Any) -> None:
     client = PaymentClient(opened.scope.get(Db))
     (one,) = await found(opened)
@@ -90,6 +104,7 @@ async def test_within_the_grace_nobody_is_named(opened: Any) -> None:
     del client
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_module_global_is_named(opened: Any) -> None:
     module = types.ModuleType("payments_of_this_test")
     sys.modules[module.__name__] = module
@@ -103,6 +118,7 @@ async def test_a_module_global_is_named(opened: Any) -> None:
     assert [change.key for change in one.changed] == ["db.url"]
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_an_element_of_a_container_is_named_by_its_path(opened: Any) -> None:
     client = PaymentClient({"eu": [None, opened.scope.get(Db)]})
     (one,) = await found(opened)
@@ -119,6 +135,7 @@ async def test_a_class_attribute_is_named(opened: Any) -> None:
     assert one.holder == "class attribute Registry.known"
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_slot_is_named(opened: Any) -> None:
     holder = SlottedHolder()
     holder.config = opened.scope.get(Db)  # type: ignore[attr-defined]
@@ -126,6 +143,7 @@ async def test_a_slot_is_named(opened: Any) -> None:
     assert one.holder == "attribute SlottedHolder.config"
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_closure_variable_is_named(opened: Any) -> None:
     def make(config: Any) -> Any:
         def handler() -> Any:
@@ -139,6 +157,7 @@ async def test_a_closure_variable_is_named(opened: Any) -> None:
     del handlers
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_default_argument_is_named(opened: Any) -> None:
     def handler(config: Any = opened.scope.get(Db)) -> Any:  # noqa: B008  the fault that is to be found
         return config
@@ -148,6 +167,7 @@ async def test_a_default_argument_is_named(opened: Any) -> None:
     del handler
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_local_variable_of_a_running_function_is_named(opened: Any) -> None:
     config = opened.scope.get(Db)
     (one,) = await found(opened)
@@ -155,6 +175,7 @@ async def test_a_local_variable_of_a_running_function_is_named(opened: Any) -> N
     del config
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_local_variable_of_a_waiting_coroutine_is_named(opened: Any) -> None:
     done = asyncio.Event()
 
@@ -179,6 +200,7 @@ async def test_what_a_pin_or_lease_keeps_is_in_order(opened: Any) -> None:
     del pool
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_replaced_object_that_holds_another_is_told_once(opened: Any) -> None:
     pool = opened.scope.get(Pool)
     holders = await found(opened)
@@ -186,6 +208,7 @@ async def test_a_replaced_object_that_holds_another_is_told_once(opened: Any) ->
     del pool
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_model_that_cannot_be_referred_to_weakly_is_found_too(opened: Any) -> None:
     client = PaymentClient(opened.scope.get(Slotted))
     (one,) = await found(opened)
@@ -193,6 +216,7 @@ async def test_a_model_that_cannot_be_referred_to_weakly_is_found_too(opened: An
     del client
 
 
+@pytest.mark.usefixtures("small_heap")
 async def test_a_current_scoped_object_that_took_a_value_past_the_graph_is_told_how(opened: Any) -> None:
     class Sneaky:
         pass
