@@ -79,12 +79,9 @@ class View(NamedTuple):
     record: Batch | None
     work: bool
     """Whether it is the batch in work."""
+    done: int
+    """Instances that are proved to run the release."""
     counts: Mapping[Step, int]
-
-    @property
-    def done(self) -> int:
-        """Instances that are proved to run the release."""
-        return self.size if self.record is not None and self.record.verified else 0
 
 
 def step_of(member: Member, rollout: Rollout, batch: Batch | None, channel: Channel) -> tuple[Step, str | None]:
@@ -166,6 +163,7 @@ def _heard(report: Report | None) -> datetime | None:
 def views_of(rollout: Rollout, rows: Sequence[Row], matching: int) -> list[View]:
     """The batches up to the last one planned, where `matching` instances could be in one."""
     frozen = {batch.number: batch for batch in rollout.batches}
+    back = rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
     views: list[View] = []
     reached = 0
     for number in range(1, rollout.batch + 1):
@@ -176,14 +174,16 @@ def views_of(rollout: Rollout, rows: Sequence[Row], matching: int) -> list[View]
         planned = _next_size(rollout, reached, number, matching)
         size = batch.size if batch is not None else max(counts.total(), planned - reached)
         reached += size
-        views.append(View(number, size, reached, batch, number == rollout.batch and not rollout.over, counts))
+        work = number == rollout.batch and not rollout.over
+        done = size if batch is not None and batch.verified and not back else 0
+        views.append(View(number, size, reached, batch, work, done, counts))
     if not rollout.phase.forward or (rollout.frozen is not None and rollout.frozen.last):
         return views
     for number in range(rollout.batch + 1, rollout.batch + 101):
         planned = _next_size(rollout, reached, number, matching)
         if planned <= reached:
             break
-        views.append(View(number, planned - reached, planned, None, False, {}))
+        views.append(View(number, planned - reached, planned, None, False, 0, {}))
         reached = planned
     return views
 

@@ -11,7 +11,7 @@ const still = new ResizeObserver((entries) => {
   }
 });
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const figure = new Intl.NumberFormat(language, { maximumSignificantDigits: 4, notation: "compact" });
 
 function draw() {
@@ -56,7 +56,7 @@ function options(made, width) {
       { ...axis, size: 64, values: (plot, numbers) => numbers.map((number) => figure.format(number)) },
     ],
     series: [
-      { label: "", value: (plot, moment) => (moment === null ? "—" : clock.format(moment * 1000)) },
+      { label: data.words.time, value: (plot, moment) => (moment === null ? "—" : clock.format(moment * 1000)) },
       { label: data.words.canary, stroke: () => style("--busy"), width: 2, points: { size: 6 }, value },
       { label: data.words.baseline, stroke: () => style("--idle"), width: 2, dash: [6, 4], points: { size: 4 }, value },
       ...bounds(data).map((name) => ({ label: data.words[name], stroke: () => style("--bad"), width: 1, dash: [2, 3], points: { show: false }, value })),
