@@ -14,8 +14,8 @@ SEED = 7
 EVENTS = {1: 3_000, 4: 1_200, 15: 2_000, 20: 1_500}
 LOSES = {3, 5, 8, 12, 18, 21}
 """Cases in which the plain client surely loses something, however few the events."""
-QUICK = {5, 8, 14, 20}
-"""Cases that take a few seconds at most."""
+QUICK = {5, 14}
+"""Cases that take a second or two."""
 
 
 @pytest.fixture(scope="module")
