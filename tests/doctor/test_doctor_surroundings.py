@@ -85,6 +85,7 @@ def test_a_store_that_may_not_be_written_is_told_with_what_to_grant(store, proje
     assert "its folder may not be written" in ran.of("store-not-writable")["what"]
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_asked_is_told(store, project, doctor):
     """Another program holds it locked longer than anybody waits."""
     (project / "application.yml").write_text(EXPOSED + "herz: {config: {last-good: last-good}}\n")
