@@ -350,3 +350,48 @@ async def test_on_an_open_server_who_logs_in_is_themselves(store, settings, cloc
         browser = await server.logged_in("ana")
         assert "ana" in (await browser.get("/console/me")).text
         assert (await browser.get("/console/users")).status_code == 403
+
+
+# --- every page
+
+
+def handlers(app):
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", []):
+            if route.path.startswith("/console") and handler.http_methods != {"OPTIONS"}:
+                yield route.path, handler
+
+
+OPEN_PAGES = {"/console/login", "/console/logout", "/console/welcome", "/console/language"}
+
+
+async def test_every_page_names_who_may_enter(server):
+    found = list(handlers(server.app))
+    assert len(found) > 30
+    unguarded = {
+        path
+        for path, handler in found
+        if not any(hasattr(guard, "__herz_scope__") for guard in handler.resolve_guards())
+    }
+    assert {path for path in unguarded if not path.startswith("/console/static")} <= OPEN_PAGES | {
+        "/console/login/provider"
+    }
+
+
+async def test_nobody_sees_a_page_without_logging_in(server):
+    browser = await server.browser()
+    for path, handler in handlers(server.app):
+        if path in OPEN_PAGES or "GET" not in handler.http_methods or path.startswith("/console/static"):
+            continue
+        asked = re.sub(r"\{\w+:int\}", "1", re.sub(r"\{\w+:str\}", "x", path))
+        assert ((await browser.get(asked)).status_code, asked) == (303, asked)
+        assert ((await browser.get(asked, headers={"x-herz-live": "1"})).status_code, asked) == (401, asked)
+
+
+async def test_who_may_the_same_does_not_see_anothers_page(server):
+    await server.user("ana", "pay:viewer")
+    await server.user("eva", "pay:viewer")
+    live = {"x-herz-live": "1"}
+    for name in ("ana", "eva"):
+        browser = await server.logged_in(name)
+        assert f"<dd>{name}</dd>" in (await browser.get("/console/me", headers=live)).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -291,6 +292,16 @@ async def test_new_keys_of_the_provider_are_fetched(server, provider):
     assert (await came_back(await server.browser())).status_code == 303
 
 
+async def test_made_up_codes_are_asked_for_at_the_provider_only_so_often(server):
+    browser = await server.browser()
+    statuses = []
+    for _ in range(32):
+        state = parse_qs(urlsplit(await begun(browser)).query)["state"][0]
+        answer = await browser.get(CALLBACK, params={"state": state, "code": "made-up"})
+        statuses.append(answer.status_code)
+    assert statuses == [400] * 30 + [429] * 2
+
+
 async def test_who_gives_up_there_is_told_so(server):
     browser = await server.browser()
     state = parse_qs(urlsplit(await begun(browser)).query)["state"][0]
@@ -306,8 +317,9 @@ async def test_a_provider_that_is_away_is_said_and_passwords_still_let_in(store,
     async with running(store, dataclasses.replace(settings, provider=away), clock) as server:
         await server.user("ana")
         browser = await server.browser()
-        answer = await browser.get("/console/login/provider")
-        assert answer.status_code == 502
+        answers = await asyncio.gather(*(browser.get("/console/login/provider") for _ in range(50)))
+        assert {one.status_code for one in answers} == {502}
+        answer = answers[0]
         assert "cannot be asked" in answer.text
         assert 'name="password"' in answer.text
         assert (await login(browser, "ana")).status_code == 303

@@ -211,6 +211,7 @@ async def _first_link(door: Door, base: str) -> str:
 
 def _shown(told: Sequence[str]) -> str:
     """The address that a browser on this machine reaches, else the first one."""
+    told = [url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:") for url in told]
     return next((url for url in told if loopback(urlsplit(url).hostname or "")), told[0])
 
 

@@ -91,7 +91,7 @@ async def entering(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
         if plane.settings.open:
             return Caller(plane.settings.user, EVERYTHING)
         raise EnterNeeded()
-    if found.user.must_change and not connection.url.path.startswith(OWN):
+    if found.user.must_change and not f"{connection.url.path}/".startswith(f"{OWN}/"):
         raise EnterNeeded("choose a password of your own first")
     return found.caller
 

@@ -8,6 +8,7 @@ provider publishes now, and issuer, audience, time and nonce are right. authlib 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -37,7 +38,11 @@ KEPT_S: Final = 3600.0
 """For how long what the provider publishes of itself is believed."""
 FLOW_S: Final = 600.0
 """How long somebody may take to log in there."""
+AWAY: Final = "oidc-away"
+AWAY_S: Final = 3.0
+"""For how long a provider that did not answer is not asked again: people click, and each would wait for it."""
 _GROUPS: Final = 1000
+_SUBJECT_LENGTH: Final = 255
 
 R = TypeVar("R")
 
@@ -96,6 +101,8 @@ class Oidc:
         self._outbound = Outbound(limit_s=provider.timeout_s)
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, KeySet] | None = None
+        self._turn = asyncio.Lock()
+        self._away: tuple[float, ProviderRefused] | None = None
         permitted(provider.issuer, "--oidc-issuer")
 
     async def close(self) -> None:
@@ -138,7 +145,10 @@ class Oidc:
         metadata = await self._published()
         tokens = await self._tokens(metadata, flow, code, redirect_uri)
         claims = await self._claims(metadata, tokens, flow.nonce)
-        identity = Identity(issuer=metadata.issuer, subject=str(claims["sub"]))
+        subject = str(claims["sub"])
+        if not 0 < len(subject) <= _SUBJECT_LENGTH:
+            raise ProviderRefused("oidc-token", "the provider gives no usable subject", "tell an admin")
+        identity = Identity(issuer=metadata.issuer, subject=subject)
         wanted = {self.provider.name_claim, self.provider.groups_claim}
         if tokens.access_token and metadata.userinfo_endpoint and not wanted <= set(claims):
             claims = {**await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, identity), **claims}
@@ -208,9 +218,21 @@ class Oidc:
         return found
 
     async def _published(self) -> Metadata:
-        now = self._clock.monotonic()
-        if self._metadata is not None and now - self._metadata[0] < KEPT_S:
-            return self._metadata[1]
+        async with self._turn:
+            now = self._clock.monotonic()
+            if self._metadata is not None and now - self._metadata[0] < KEPT_S:
+                return self._metadata[1]
+            if self._away is not None and now - self._away[0] < AWAY_S:
+                raise self._away[1].with_traceback(None)
+            try:
+                found = await self._discovered()
+            except ProviderRefused as error:
+                self._away = (self._clock.monotonic(), error)
+                raise
+            self._metadata, self._away = (now, found), None
+            return found
+
+    async def _discovered(self) -> Metadata:
         url = f"{self.provider.issuer.rstrip('/')}/.well-known/openid-configuration"
         reply = await self._asked(self._outbound.get(url))
         if not reply.ok:
@@ -229,7 +251,6 @@ class Oidc:
                     permitted(getattr(found, name), name)
         except UsageError as error:
             raise _away(str(error)) from error
-        self._metadata = (now, found)
         return found
 
     async def _key_set(self, metadata: Metadata, *, anew: bool = False) -> KeySet:
@@ -287,7 +308,7 @@ def _without_kind(headers: dict[str, str]) -> dict[str, str]:
 
 def _away(why: str) -> ProviderRefused:
     return ProviderRefused(
-        "oidc-away",
+        AWAY,
         f"the provider cannot be asked: {why}",
         "try again in a while; who has a password can log in with it meanwhile",
         status=502,

@@ -20,8 +20,9 @@ from herz.server.door.answers import Asked, next_of, sent_to, told_again
 from herz.server.door.cookies import base_url, check_private, client_of, secure
 from herz.server.door.door import Door
 from herz.server.door.entering import logged_in
-from herz.server.door.oidc import FLOW_S, Flow, Oidc, Person, ProviderRefused
+from herz.server.door.oidc import AWAY, FLOW_S, Flow, Oidc, Person, ProviderRefused
 from herz.server.door.pages_login import OPEN, leave, login_facts
+from herz.server.door.throttle import TooMany
 from herz.server.door.user import User
 from herz.server.plane import Plane
 from herz.server.problems import Problem, not_found
@@ -66,6 +67,7 @@ async def come_back(request: Asked, plane: NamedDependency[Plane]) -> Response[A
         if error or not code:
             said = error if error.isidentifier() and len(error) <= 64 else "no code"
             raise ProviderRefused("oidc-error", f"the provider lets you go without a login: {said}", "begin again")
+        door.throttle.admit_address(client_of(request, plane.settings))
         person = await oidc.finish(flow, code, base_url(request, plane.settings) + _BACK)
         before = await logged_in(request)
         session = await _session(door, person, request, plane)
@@ -131,8 +133,13 @@ async def _user(door: Door, person: Person) -> tuple[User, int]:
 
 
 async def _refused(request: Asked, plane: Plane, error: HerzError, next: str) -> Response[str]:
+    door, address = plane.of(Door), client_of(request, plane.settings)
     reason = error.reason if isinstance(error, ProviderRefused) else "failed"
-    await plane.of(Door).attempts.failed(None, reason, client_of(request, plane.settings))
+    if isinstance(error, TooMany):
+        reason = "throttled"
+    elif reason != AWAY:
+        door.throttle.failed(address)
+    await door.attempts.failed(None, reason, address)
     return told_again(request, "login.html", error, **login_facts(plane, next))
 
 

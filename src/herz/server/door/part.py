@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from herz.errors import HerzError, MissingExtra
-from herz.server.console.part import known_page, problem_page
+from herz.server.console.part import problem_page
 from herz.server.door import pages_login, pages_own, pages_users
 from herz.server.door.cookies import renewing
 from herz.server.door.door import Door
@@ -20,7 +20,10 @@ from herz.server.settings import Provider
 
 
 def part(plane: Plane) -> Part:
-    """Login, logout, welcome, what is one's own, and users. The console is made before it."""
+    """Login, logout, welcome, what is one's own, and users. The console is made before it.
+
+    These pages depend on the person, so none of them is rendered once for all who may the same (`Pages.known`).
+    """
     door = plane.offer(Door.over(plane.store, plane.audit, plane.clock, plane.settings))
     plane.access.sessions = door.sessions
     handlers: list[ControllerRouterHandler] = [*pages_login.HANDLERS, *pages_own.HANDLERS, *pages_users.HANDLERS]
@@ -32,7 +35,6 @@ def part(plane: Plane) -> Part:
         path="/console",
         route_handlers=handlers,
         middleware=[renewing],
-        before_request=known_page,
         exception_handlers={HerzError: problem_page, HTTPException: problem_page, Exception: problem_page},
         include_in_schema=False,
     )

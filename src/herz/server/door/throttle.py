@@ -101,6 +101,12 @@ class Throttle:
         self._pairs.failed((name, network), now)
         self._names.failed(name, now)
 
+    def admit_address(self, address: str) -> None:
+        """The same for an attempt without a name, of which `failed` tells when it turned out wrong."""
+        wait_s = self._addresses.wait_s(network_of(address), self._clock.monotonic())
+        if wait_s > 0:
+            raise TooMany(wait_s)
+
     def failed(self, address: str) -> None:
         """An attempt turned out wrong."""
         self._addresses.failed(network_of(address), self._clock.monotonic())
