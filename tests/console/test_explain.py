@@ -10,7 +10,6 @@ import pytest
 from herz.release.report import Answer, AskKind, Explained, Override
 from herz.server.asks import Asking
 from herz.server.audit import By
-from herz.server.settings import ServerSettings
 
 from .conftest import released, written
 from .fleets import cut, graph, question, report, reported
@@ -211,16 +210,3 @@ async def test_no_other_site_makes_a_browser_ask(plane, browser):
     await released(plane, "a: 1\n")
     answer = await browser.post(f"{PAGE}/ask", data={"key": "a"}, headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 403
-
-
-class TestClosed:
-    @pytest.fixture
-    def settings(self):
-        return ServerSettings(name="test", user="ada", open=False)
-
-    async def test_nobody_sees_a_page_who_is_not_logged_in(self, plane, browser):
-        await released(plane, "a: 1\n")
-        for page in ("", "/fleet", "/fleet/pay-0", "/fleet.csv", "/explain", "/explain/keys", "/impact"):
-            answer = await browser.get(f"/console/apps/pay/default{page}")
-            assert answer.status_code == 303
-            assert answer.headers["location"].startswith("/console/login")

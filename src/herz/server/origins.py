@@ -237,15 +237,29 @@ class OriginsOf:
 
     def __init__(self) -> None:
         self._known: Sized[Content, Origins] = Sized(KEPT, lambda one: len(one.paths) + 1)
+        self._making: dict[Content, asyncio.Task[Origins]] = {}
 
     async def of(self, reading: Reading) -> Origins:
-        """The origins of a reading, made in a thread where it is large."""
+        """The origins of a reading, made in a thread where it is large, and once for all who ask meanwhile."""
         known = self._known.get(reading.content)
-        if known is None:
-            large = reading.size > SMALL // 4
-            known = await asyncio.to_thread(Origins, reading) if large else Origins(reading)
-            self._known.put(reading.content, known)
-        return known
+        if known is not None:
+            return known
+        if reading.size <= SMALL // 4:
+            return self._kept(reading, Origins(reading))
+        making = self._making.get(reading.content)
+        if making is None:
+            making = self._making[reading.content] = asyncio.create_task(self._make(reading))
+        return await asyncio.shield(making)
+
+    async def _make(self, reading: Reading) -> Origins:
+        try:
+            return self._kept(reading, await asyncio.to_thread(Origins, reading))
+        finally:
+            del self._making[reading.content]
+
+    def _kept(self, reading: Reading, made: Origins) -> Origins:
+        self._known.put(reading.content, made)
+        return made
 
 
 def shown(path: Path, value: Any) -> Shown:
