@@ -18,17 +18,20 @@ PAGES: Final = 20
 """Pages of the log that one look reads at most: the rest at the next one."""
 SKEW: Final = timedelta(seconds=30)
 """How far the clocks of servers that append to one log may be apart."""
+LATER: Final = timedelta(minutes=10)
+"""For how long after its end something may be written of a rollout: that an alert could not be delivered."""
 _LAST: Final = frozenset({"rollout.promoted", "rollout.rolled-back"})
 
 
 class Timeline:
     """The entries of one rollout that were found, and up to which number the log was read for it."""
 
-    __slots__ = ("entries", "over", "read")
+    __slots__ = ("ended", "entries", "over", "read")
 
     def __init__(self, read: int) -> None:
         self.read = read
         self.entries: tuple[AuditEntry, ...] = ()
+        self.ended: datetime | None = None
         self.over = False
 
 
@@ -58,7 +61,8 @@ class Timelines:
                 break
             mine = tuple(entry for entry in found if entry.target == target)
             known.entries += mine
-            known.over = any(entry.action in _LAST for entry in mine)
+            known.ended = next((entry.time for entry in mine if entry.action in _LAST), known.ended)
+            known.over = known.ended is not None and found[-1].time - known.ended > LATER
             known.read = found[-1].number
         return known.entries[:ENTRIES]
 
