@@ -385,6 +385,26 @@ async def test_what_was_typed_stays_when_the_server_is_away(visits, live, app):
     assert "pool: 20" in (await live.draft()).content.layers[0].text
 
 
+async def test_whoever_wrote_it_cannot_approve_it_and_somebody_else_can(page, live, app):
+    await live.set_policy(["application.yml"])
+    await live.set({"db.pool": 20})  # by ada
+    await opened(page, app)
+    box = page.locator(".approval")
+    await expect(box).to_contain_text("0 of 1 approvals")
+    await box.get_by_role("button", name="Approve…").click()
+    dialog = page.get_by_role("dialog", name="Approve")
+    await dialog.get_by_label("What you looked at").fill("the load test")
+    await dialog.get_by_role("button", name="Approve", exact=True).click()
+    await expect(box).to_contain_text("the load test")
+    await expect(box).to_contain_text("1 of 1 approvals")
+    await box.get_by_role("button", name="Withdraw my approval").click()
+    await expect(box).to_contain_text("0 of 1 approvals")
+    await page.locator("body[data-editor=ready]").wait_for()
+    await rewrite(page, "20", "21")
+    await saved(page)
+    await expect(box.get_by_role("button", name="Approve…")).to_be_disabled()
+
+
 async def test_hostile_keys_and_values_are_shown_as_text(page, pay, app):
     await pay.write_draft(content("a: 1\n"))
     await pay.release("<script>alert('release')</script>")
@@ -410,6 +430,25 @@ async def test_axe_finds_nothing_serious(visits, axe, live, app, where, dark):
     if where == "draft":
         await expect(page.locator("#faults")).to_contain_text("Faults: 1")
     assert await axe(page) == []
+
+
+async def test_axe_finds_nothing_serious_in_what_the_editor_opens(visits, axe, live, app):
+    await live.set_policy(["*"])
+    page = await opened(await (await visits(dark=True)).page(), app)
+    await rewrite(page, "10", "20")
+    await live.set({"db.pool": 30})
+    await page.get_by_role("button", name="Save draft").click()
+    await page.get_by_role("region", name="Somebody else was quicker").wait_for()
+    for view, ready in (("Form", "#fields"), ("Against live", ".cm-mergeView")):
+        await page.get_by_role("button", name=view).click()
+        await page.locator(ready).wait_for()
+        assert await axe(page) == [], view
+    await page.get_by_role("button", name="Keep mine").click()
+    await expect(page.locator("#state")).to_have_text("Saved")
+    for button in ("Release…", "Approve…", "Add layer", "Throw the draft away"):
+        await page.get_by_role("button", name=button).click()
+        assert await axe(page) == [], button
+        await page.keyboard.press("Escape")
 
 
 async def test_pages_are_no_wider_than_a_phone(visits, live, app):

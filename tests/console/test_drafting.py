@@ -270,6 +270,14 @@ async def test_hostile_keys_and_values_are_shown_as_text(browser, plane):
         assert "a⟨U+202E⟩b⟨U+200B⟩c" in page.text
 
 
+async def test_letters_that_turn_the_line_are_visible_in_messages(browser, plane):
+    await released(plane, "a: 1\n", message="safe\u202egnihton")
+    for url in ("releases", "releases/1", "compare?from=1&to=live"):
+        page = await browser.get(f"/console/apps/pay/default/{url}")
+        assert "\u202e" not in page.text
+        assert "safe⟨U+202E⟩gnihton" in page.text
+
+
 async def test_a_long_value_is_cut_and_shown_whole_when_asked_for(browser, plane):
     await released(plane, "a: 1\n")
     await written(plane, f"a: {'x' * 10_000}\n")

@@ -200,6 +200,26 @@ async def test_what_only_the_other_changed_is_set_in_my_text(browser, plane):
     assert answer["revision"] == (await plane.desk.drafts.facts("pay", "default")).revision
 
 
+def keys(numbers, value):
+    return "".join(f"k{number}: {value}\n" for number in numbers)
+
+
+async def test_many_keys_of_theirs_are_taken_at_once(browser, plane):
+    await written(plane, keys(range(100), 1))
+    seen = await saved_by_ben(plane, keys(range(50, 100), 2))
+    mine = "# mine\n" + keys(range(100), 1)
+    answer = (await browser.post(f"{DRAFT}/merge", json={"content": content(mine), "seen": seen})).json()
+    assert answer["layers"][0]["text"] == "# mine\n" + keys(range(50, 100), 2)
+
+
+async def test_too_many_keys_to_be_taken_one_by_one_are_refused_at_once(browser, plane):
+    await written(plane, keys(range(2000), 1))
+    seen = await saved_by_ben(plane, keys(range(2000), 2))
+    answer = await browser.post(f"{DRAFT}/merge", json={"content": content(keys(range(2000), 1)), "seen": seen})
+    assert answer.status_code == 422
+    assert "too many keys" in answer.text
+
+
 @pytest.mark.parametrize(("theirs", "text"), [([], "a: 5\nb: 2\n"), (["a"], "a: 3\nb: 2\n")])
 async def test_what_both_changed_is_as_it_was_chosen(browser, plane, theirs, text):
     await written(plane, "a: 1\nb: 1\n")

@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from herz.release.content import Content, LayerText
+from herz.server.console.masking import masked
+
 from .conftest import ADA, released, written
 from .fleets import report, reported
 
@@ -131,8 +134,6 @@ SECRETS = {
 
 @pytest.mark.parametrize("format", SECRETS)
 async def test_a_release_and_a_comparison_show_no_secret(browser, plane, format):
-    from herz.release.content import Content, LayerText
-
     layers = (LayerText(name="one", text=SECRETS[format], format=format),)
     await plane.desk.drafts.write("pay", "default", Content(layers=layers), by=ADA, expect=None)
     await plane.desk.create("pay", "default", by=ADA, message="first")
@@ -143,6 +144,28 @@ async def test_a_release_and_a_comparison_show_no_secret(browser, plane, format)
         assert "hunter2" not in page.text
         assert "ter2" not in page.text.replace("filter2", "")
         assert "db" in page.text
+
+
+@pytest.mark.parametrize(
+    ("format", "text", "kept"),
+    [
+        ("toml", '[tls]\npassword = """\nhun\\\n  ter2\n# ter2\n[x]"""\nport = 1\n', "port = 1"),
+        ("toml", "secrets = [\n  'ab', # c\n  'cd',\n]\nport = 1\n", "port = 1"),
+        ("toml", '[db]\npassword = "ab"\n\n[other]\nport = 1\n', "[other]\nport = 1"),
+        ("env", 'TOKEN="ab\ncd"\nPORT=1\n', "PORT=1"),
+        ("properties", "token = a\\\n  b\\\n  cd\nport = 1\n", "port = 1"),
+        ("yaml", 'token: "a\\x62\n  cd"\nport: 1\n', "port: 1"),
+        ("yaml", "token: >-\n  ab\n\n  cd\nport: 1\n", "port: 1"),
+        ("yaml", "it: &it cd\ntoken: *it\nport: 1\n", "port: 1"),
+        ("json", '{\n\t"token": "ab",\n\t"port": 1\n}\n', '"port"'),
+    ],
+)
+def test_a_secret_of_several_lines_or_of_few_letters_is_masked(format, text, kept):
+    shown = masked(LayerText(name="one", text=text, format=format))
+    assert shown is not None
+    assert kept in shown
+    for part in ("ab", "cd", "ter2", "hun"):
+        assert part not in shown, shown
 
 
 async def test_an_anchored_secret_is_masked_at_its_anchor(browser, plane):

@@ -14,7 +14,7 @@ from herz.errors import HerzError, UsageError
 from herz.release.content import Content, LayerText
 from herz.server.console.history import PAGE, TEXTS
 from herz.server.console.masking import masked
-from herz.server.console.pages import page
+from herz.server.console.pages import LIVE, page
 from herz.server.console.shown import table
 from herz.server.door.entering import enters
 from herz.server.drafts import compared
@@ -56,7 +56,8 @@ async def compare(
     try:
         old, new = await _side(plane, app, namespace, before), await _side(plane, app, namespace, after)
         facts["sides"] = (old, new)
-        facts["pairs"] = await asyncio.to_thread(pairs, old.content, new.content)
+        if LIVE not in request.headers:  # the texts are not kept up to date: somebody is reading them
+            facts["pairs"] = await asyncio.to_thread(pairs, old.content, new.content)
         facts["changes"] = table(await compared(plane.desk.readings, old.content, new.content))
     except HerzError as error:
         facts["problem"], _ = body_of(error)

@@ -18,7 +18,7 @@ from herz.release.content import DIMENSIONS, Content, LayerText
 from herz.server.access import Caller, require
 from herz.server.api_drafts import DraftBody
 from herz.server.console.pages import page
-from herz.server.console.shown import Table, disputes, table
+from herz.server.console.shown import ROWS, Table, disputes, table
 from herz.server.door.entering import enters
 from herz.server.drafts import Draft
 from herz.server.hub import Hub
@@ -226,7 +226,8 @@ def conflict(request: Request[Any, Any, Any], problem: Problem) -> Response[str]
         problem=body_of(problem)[0],
         actual=members["actual"],
         theirs=members.get("theirs"),
-        disputes=disputes(members.get("difference", ())),
+        disputes=disputes(found := members.get("difference", ())),
+        more=max(0, len(found) - ROWS),
         changed=table(members.get("changed", ())),
         failed=members.get("difference_failed"),
     )

@@ -17,7 +17,7 @@ from herz.release.content import Content
 from herz.release.rollout import Rollout
 from herz.server.console.drafting import EAGER, size_of
 from herz.server.console.masking import masked
-from herz.server.console.pages import page
+from herz.server.console.pages import LIVE, page
 from herz.server.console.shown import Table, table
 from herz.server.door.entering import enters
 from herz.server.hub import Hub
@@ -159,7 +159,7 @@ async def release_page(
         "release.html",
         topics=[f"{kind}:{app}/{namespace}" for kind in ("channel", "rollouts", "fleet", "draft")],
         status=200 if problem is None else problem["status"],
-        about=await _about(plane, release, channel),
+        about=await _about(plane, release, channel, facts_only=LIVE in request.headers),
         draft=await plane.desk.drafts.facts(app, namespace),
         stable=channel.stable.release,
         flight=await plane.desk.in_flight(app, namespace),
@@ -167,10 +167,12 @@ async def release_page(
     )
 
 
-async def _about(plane: Plane, release: Release, channel: Channel) -> About:
+async def _about(plane: Plane, release: Release, channel: Channel, *, facts_only: bool) -> About:
+    """What is to be told of a release; with `facts_only` what changes, for what it holds never does."""
     app, namespace, number = release.app, release.namespace, release.number
     before = release.parent or (number - 1 or None)
-    content = await plane.contents.read(release.digest) if await size_of(plane, release.digest) <= EAGER else None
+    small = not facts_only and await size_of(plane, release.digest) <= EAGER
+    content = await plane.contents.read(release.digest) if small else None
     changes = None
     if before is not None and content is not None:
         earlier = await plane.desk.release(app, namespace, before)
@@ -180,7 +182,7 @@ async def _about(plane: Plane, release: Release, channel: Channel) -> About:
     rollouts = await plane.of(Book).all(app, namespace, limit=_ROLLOUTS)
     return About(
         row=await _row(plane, release, channel),
-        layers=await _large(plane, release.digest) if content is None else _layers(content),
+        layers=await _large(plane, release.digest) if content is None else await asyncio.to_thread(_layers, content),
         before=before,
         changes=changes,
         runs=sum(one.value.config_version == number for one in reports),

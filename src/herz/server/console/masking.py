@@ -7,13 +7,13 @@ as well, behind an anchor or in a comment, is masked there, too. When in doubt m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import yaml
 
 from herz.errors import HerzError, UsageError
-from herz.formats.decode import Decoded
+from herz.formats.decode import Decoded, decode
 from herz.model.key import Path, split
 from herz.model.secret import MASK, Secret
 from herz.model.tree import leaves
@@ -25,6 +25,7 @@ READ_MOST: Final = 256 * 1024
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HARMLESS: Final = frozenset({"tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"})
 _COMMENTED: Final = re.compile(r"""([#!;]|//)(.*?)([\w.-]+)(["']?\s*[:=]\s*)(["']?[^"'\n]+)""")
+_NAMED: Final = re.compile(r"[^:=]*[:=]\s*")
 _TELLING: Final = 4
 """A secret of fewer characters is masked where its key stands only: it would be found everywhere."""
 
@@ -38,18 +39,18 @@ def masked(layer: LayerText) -> str | None:
     except HerzError:
         return None
     secrets = dict(_secrets(known))
-    text = _commented(layer.text)
+    text: str | None = _commented(layer.text)
     if not secrets:
         return text
     if layer.format in ("yaml", "json"):
         try:
-            text = _by_marks(text)
+            text = _by_marks(_commented(layer.text))
         except (yaml.YAMLError, RecursionError):
-            text = _by_lines(text, known, list(secrets))
+            text = _by_lines(known, secrets)
     else:
-        text = _by_lines(text, known, list(secrets))
-    for line in sorted({line.strip() for values in secrets.values() for value in values for line in value.split("\n")}):
-        if len(line) >= _TELLING:
+        text = _by_lines(known, secrets)
+    for line in {line.strip() for values in secrets.values() for value in values for line in value.split("\n")}:
+        if text is not None and len(line) >= _TELLING:
             text = text.replace(line, MASK)
     return text
 
@@ -105,25 +106,32 @@ def _segments(key: yaml.Node) -> Path:
         return (key.value,)
 
 
-def _by_lines(text: str, known: Decoded, paths: list[Path]) -> str:
-    lines = text.split("\n")
-    for path in paths:
+def _by_lines(known: Decoded, secrets: Mapping[Path, list[str]]) -> str | None:
+    """Line by line: what is behind a secret key, and all that its value takes up; None where it stands nowhere."""
+    lines = known.data.decode().split("\n")
+    shown = _commented("\n".join(lines)).split("\n")
+    starts = {number for path, _ in leaves(known.tree) if (number := known.locate(path)) is not None}
+    for path, values in secrets.items():
         number = known.locate(path)
         if number is None or number > len(lines):
-            continue
-        at = number - 1
-        line = lines[at]
-        continued = line
-        name = re.match(r"[^:=]*[:=]\s*", line)
-        lines[at] = (name[0] if name else "") + MASK
-        while known.format == "properties" and _goes_on(continued) and at + 1 < len(lines):
-            at += 1
-            continued, lines[at] = lines[at], MASK
-    return "\n".join(lines)
+            return None
+        name = _NAMED.match(lines[number - 1])
+        shown[number - 1] = (name[0] if name else "") + MASK
+        if not _whole(lines[number - 1], known.format, values):
+            while number < len(lines) and number + 1 not in starts:
+                shown[number] = MASK if lines[number].strip() else ""
+                number += 1
+    return "\n".join(shown)
 
 
-def _goes_on(line: str) -> bool:
-    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
+def _whole(line: str, format: str, values: list[str]) -> bool:
+    """Whether a line by itself says all of a value; one that goes on says something else, or nothing."""
+    try:
+        alone = decode(line.strip().encode(), format, name="")
+    except HerzError:
+        return False
+    said = [value if isinstance(value, str) else str(value) for _, value in leaves(alone.tree)]
+    return all(value in said for value in values)
 
 
 def _commented(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from herz.errors import RevisionExpired
 from herz.model.key import Path, join
@@ -23,6 +23,9 @@ from herz.server.problems import Problem
 from herz.server.reading import Reading
 from herz.server.stored import stored
 from herz.store.plane import draft_key, release_key
+
+WORK: Final = 2_000_000
+"""Keys that the other changed, times characters of text: each is set by reading the text once; some seconds in all."""
 
 
 async def put_together(
@@ -55,31 +58,45 @@ async def _before(plane: Plane, app: str, namespace: str, seen: int, base: int |
 
 def _together(before: Reading, theirs: Reading, mine: Reading, chosen: Collection[str]) -> Content:
     disputed = {one.key for one in merged(before.tree, theirs.tree, mine.tree).conflicts}
-    content = mine.content
-    for path, _, new in differences(before.tree, theirs.tree):
+    gone: dict[str, Path] = {}
+    new: dict[str | None, dict[str, Any]] = {}
+    for path, _, value in differences(before.tree, theirs.tree):
         above = next((key for depth in range(1, len(path) + 1) if (key := join(path[:depth])) in disputed), None)
         if above is not None and above not in chosen:
             continue
-        if new is not ABSENT:
-            content = _set(Reading(content), path, new, _layer(theirs, path, content))
-            continue
-        for _ in content.layers:  # each layer that has it
-            reading = Reading(content)
-            if find(reading.tree, path) is not ABSENT:
-                content = edited_at_once(reading, {join(path): None})
-    return content
-
-
-def _set(reading: Reading, path: Path, new: Any, layer: str | None) -> Content:
-    if new is None:
+        if value is ABSENT:
+            gone[join(path)] = path
+        elif value is None:
+            raise _uneditable(path)
+        else:
+            new.setdefault(_layer(theirs, path, mine.content), {})[join(path)] = thaw(value)
+    if (len(gone) + sum(map(len, new.values()))) * mine.size > WORK:
         raise Problem(
             422,
             "not-editable",
-            f"{join(path)} became null, which cannot be put together by itself",
-            where=join(path),
-            remedy="write it into the text yourself, then keep yours",
+            "they changed too many keys to set each of them in your text",
+            remedy="take theirs and do your change again, or keep yours",
         )
-    return edited_at_once(reading, {join(path): thaw(new)}, layer)
+    content = mine.content
+    for _ in content.layers:  # once for each that may have a key
+        reading = Reading(content)
+        left = {key: None for key, path in gone.items() if find(reading.tree, path) is not ABSENT}
+        if not left:
+            break
+        content = edited_at_once(reading, left)
+    for layer, changes in new.items():
+        content = edited_at_once(Reading(content), changes, layer)
+    return content
+
+
+def _uneditable(path: Path) -> Problem:
+    return Problem(
+        422,
+        "not-editable",
+        f"{join(path)} became null, which cannot be put together by itself",
+        where=join(path),
+        remedy="write it into the text yourself, then keep yours",
+    )
 
 
 def _layer(theirs: Reading, path: Path, mine: Content) -> str | None:

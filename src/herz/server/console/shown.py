@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +23,8 @@ ROWS: Final = 300
 """Keys of one table."""
 TOGETHER: Final = 200_000
 """Characters that the values of one table have together; those behind are cut."""
+_OF_THREE: Final = 300
+"""Characters of a value that two people changed differently."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Co", "Cs", "Cn"})
 _LOOKS_OTHERWISE: Final = re.compile(r'\s.*|.*\s|true|false|null|-?\d[\d.eE+-]*|["\[{].*|', re.DOTALL)
 
@@ -120,18 +122,18 @@ def table(changes: Sequence[KeyDifference], most: int = ROWS) -> Table:
     return Table(rows=rows, more=len(changes) - len(rows))
 
 
-def disputes(conflicts: Iterable[MergeConflict]) -> tuple[Dispute, ...]:
-    """Conflicts as a page lists them. `key` is as it is written: it is sent back."""
+def disputes(conflicts: Sequence[MergeConflict]) -> tuple[Dispute, ...]:
+    """Conflicts as a page lists them, at most 300. `key` is as it is written: it is sent back."""
     return tuple(
         Dispute(
             key=one.key,
-            base=None if one.base is None else shown(one.base),
-            theirs=None if one.theirs_at is None else shown(one.theirs),
-            yours=None if one.yours_at is None else shown(one.yours),
+            base=None if one.base is None else shown(one.base, _OF_THREE),
+            theirs=None if one.theirs_at is None else shown(one.theirs, _OF_THREE),
+            yours=None if one.yours_at is None else shown(one.yours, _OF_THREE),
             theirs_at=_place(one.theirs_at),
             yours_at=_place(one.yours_at),
         )
-        for one in conflicts
+        for one in conflicts[:ROWS]
     )
 
 
