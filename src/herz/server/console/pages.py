@@ -7,6 +7,7 @@ a page (`x-herz-live`) is rendered once for all who may see the same in the same
 from __future__ import annotations
 
 import asyncio
+import gzip
 import secrets
 from collections.abc import Iterable
 from typing import Any, Final
@@ -32,6 +33,8 @@ KEPT: Final = 200
 """Pages that many have open, kept until a topic of theirs changes."""
 KEPT_LENGTH: Final = 256 * 1024
 """Characters that such a page may have."""
+PACKED: Final = 2_000
+"""Characters from which on packing a page gains something."""
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -48,10 +51,11 @@ _HEADERS: Final = {
 class _Kept:
     """A live page: as of which change it is, what it depends on, and whether it is still being made."""
 
-    __slots__ = ("seq", "text", "topics")
+    __slots__ = ("packed", "seq", "text", "topics")
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
+        self.packed: bytes | None = None
         self.topics: tuple[str, ...] = ()
         self.text: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -72,7 +76,7 @@ class Pages:
         topics: Iterable[str] = (),
         status: int = 200,
         **facts: Any,
-    ) -> Response[str]:
+    ) -> Response[Any]:
         """A page. `topics` are those of which the elements marked `data-live` tell."""
         caller: Caller | None = getattr(request.state, "caller", None)
         language = chosen(request)
@@ -105,9 +109,9 @@ class Pages:
         if kept is not None and status == 200 and len(text) <= KEPT_LENGTH:
             kept.topics = topics
             kept.text.set_result(text)
-        return _response(text, status, nonce)
+        return _response(request, text, status, nonce, kept)
 
-    async def known(self, request: Request[Any, Any, Any]) -> Response[str] | None:
+    async def known(self, request: Request[Any, Any, Any]) -> Response[Any] | None:
         """The page that an open one asks for, when nothing that it tells of has changed since it was made.
 
         Whoever asks while it is being made waits for it.
@@ -120,7 +124,7 @@ class Pages:
             if not kept.text.done():
                 await asyncio.wait({kept.text}, timeout=5.0)
             if kept.text.done() and not kept.text.cancelled() and not self._changes.since(kept.seq, kept.topics):
-                return _response(kept.text.result(), 200, secrets.token_urlsafe(16))
+                return _response(request, kept.text.result(), 200, secrets.token_urlsafe(16), kept)
         request.state.kept = kept = _Kept(self._changes.seq)
         self._kept.put(key, kept)
         return None
@@ -132,15 +136,35 @@ class Pages:
             kept.text.cancel()
 
 
-def page(request: Request[Any, Any, Any], template: str, **facts: Any) -> Response[str]:
+def page(request: Request[Any, Any, Any], template: str, **facts: Any) -> Response[Any]:
     """A page of this request's server; see `Pages.render`."""
     plane: Plane = request.app.state.plane
     return plane.of(Pages).render(request, template, **facts)
 
 
-def _response(text: str, status: int, nonce: str) -> Response[str]:
+def _response(
+    request: Request[Any, Any, Any], text: str, status: int, nonce: str, kept: _Kept | None = None
+) -> Response[Any]:
     headers = {**_HEADERS, "content-security-policy": _POLICY.format(nonce=nonce)}
-    return Response(text, status_code=status, headers=headers, media_type="text/html")
+    if not _packs(request) or len(text) < PACKED:
+        return Response(text, status_code=status, headers=headers, media_type="text/html")
+    packed = None if kept is None else kept.packed
+    if packed is None:
+        packed = gzip.compress(text.encode(), 1, mtime=0)
+        if kept is not None:
+            kept.packed = packed
+    headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return Response(packed, status_code=status, headers=headers, media_type="text/html")
+
+
+def _packs(request: Request[Any, Any, Any]) -> bool:
+    """Whether a page is packed: only when a script of the console asks for it.
+
+    A page that repeats what is in its address tells by its packed length what else is in it, to whoever can make a
+    browser ask for many addresses and see how long the answers are. No other site can send these headers.
+    """
+    headers = request.headers
+    return (LIVE in headers or "hx-request" in headers) and "gzip" in headers.get("accept-encoding", "")
 
 
 def _key(request: Request[Any, Any, Any]) -> tuple[Any, ...]:

@@ -93,7 +93,7 @@ def part(plane: Plane) -> Part:
     return Part(routes=[root, console], running=[changes.following], problems={"/console": problem_page})
 
 
-async def known_page(request: Request[Any, Any, Any]) -> Response[str] | None:
+async def known_page(request: Request[Any, Any, Any]) -> Response[Any] | None:
     """The page that an open one asks for, where it was made already; see `Pages.known`."""
     pages: Pages = request.app.state.plane.of(Pages)
     return await pages.known(request)
