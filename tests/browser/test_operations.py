@@ -121,7 +121,7 @@ async def test_ages_of_the_servers_sessions_move_without_a_reload(page: Page):
     await session.get_by_text("History:").click()
     before = await session.locator("dd").first.inner_text()
     await expect(session.locator("dd").first).not_to_have_text(before)
-    await expect(session.locator(".steps li").first).to_be_visible()  # it stays open
+    await expect(session.locator(".transitions li").first).to_be_visible()  # it stays open
     await expect(page.locator("#duties")).to_contain_text("this server")
 
 
@@ -165,7 +165,7 @@ async def test_a_cut_wire_of_an_instance_is_seen_and_that_it_heals(
             await _asked_until(page, source.get_by_role("img", name="State machine: BACKOFF"))
             await expect(told).to_have_attribute("open", "")  # the worst are open
             await expect(source).to_contain_text("stale")
-            await expect(source.locator(".steps")).to_contain_text("FAILED")
+            await expect(source.locator(".transitions")).to_contain_text("FAILED")
             await expect(told.locator("article", has_text="herz://").get_by_role("img")).to_have_accessible_name(
                 re.compile("ACTIVE")
             )

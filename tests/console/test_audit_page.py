@@ -61,7 +61,7 @@ async def test_the_newest_deed_comes_first_with_who_what_and_where(browser, plan
     assert numbers(page) == [2, 1]
     first = page[page.index('id="entry-2"') : page.index('id="entry-1"')]
     assert "release.published" in first
-    assert '<strong class="text">ada</strong>' in first
+    assert '<strong class="given">ada</strong>' in first
     assert 'href="/console/apps/pay/default/releases/1">pay/default@1</a>' in first
     assert "for the sale" in first
     assert f"{(await plane.audit.entries())[1].hash}" in first

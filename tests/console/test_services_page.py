@@ -26,7 +26,7 @@ async def shown(browser, query="", **headers):
 
 
 def row(page, name):
-    start = page.index(f'<span class="text">{name}</span></th>')
+    start = page.index(f'<span class="given">{name}</span></th>')
     return page[page.rindex("<tr", 0, start) : page.index("</tr>", start)]
 
 
@@ -124,7 +124,7 @@ async def test_many_registrations_are_shown_in_part(browser, plane):
     for number in range(210):
         await plane.store.put(f"/herz/services/many/i-{number:03}", b'{"address": "x:1"}')
     page = await shown(browser)
-    assert page.count('class="text">i-') == 200
+    assert page.count('class="given">i-') == 200
     assert "10 more: filter by name." in page
     assert "i-209" in await shown(browser, "?q=i-209")
 

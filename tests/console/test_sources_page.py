@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from herz.errors import SourceUnavailable
+from herz.errors import Conflict, SourceUnavailable
 from herz.release.record import encode
 from herz.release.report import Answer, Report, SourceState, SourceStep, Status
+from herz.server.asks import Asking
 from herz.server.console.source_asks import SourceAsks, Told, asks_of
 from herz.server.hub import Hub
 from herz.server.tokens import Grant
@@ -262,6 +263,22 @@ async def test_many_who_look_at_once_ask_once(browser, plane, fleet):
     assert one.asked == 1
     assert await asks_of(plane).ask("pay", "default", ("one",))
     assert plane.find(SourceAsks) is asks_of(plane)
+
+
+async def test_why_nobody_could_be_asked_is_told_in_the_page_and_the_next_one_asks_anew(
+    browser, plane, fleet, monkeypatch
+):
+    await fleet("one")
+
+    async def refused(*_, **__):
+        raise Conflict("64 questions stand already", remedy="wait until they are answered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plane.of(Asking), "ask", refused)
+        page = await shown(browser, f"{PAGE}?ask=1")
+        assert "64 questions stand already" in page
+        assert "hx-trigger" not in page[page.index('id="asked"') :]  # it does not ask again and again
+    assert order(await shown(browser, f"{PAGE}?ask=1")) == ["one"]
 
 
 HOSTILE = "<script>alert(1)</script>\u202e\"'>"

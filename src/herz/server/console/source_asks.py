@@ -77,8 +77,14 @@ class SourceAsks:
         if task is None:
             loop = asyncio.get_running_loop()
             task = self._asking[key] = loop.create_task(self._asked(key), name=f"herz-sources {app}/{namespace}")
-            task.add_done_callback(lambda _: loop.call_later(KEPT_S, self._asking.pop, key, None))
+            task.add_done_callback(lambda done: self._answered(key, done))
         return await asyncio.shield(task)
+
+    def _answered(self, key: _Key, task: asyncio.Task[Replies]) -> None:
+        if task.cancelled() or task.exception() is not None:  # whoever asks next tries anew
+            del self._asking[key]
+        else:
+            task.get_loop().call_later(KEPT_S, self._asking.pop, key, None)
 
     async def _asked(self, key: _Key) -> Replies:
         app, namespace, instances = key

@@ -23,6 +23,7 @@ from herz.server.console.source_asks import MOST, WINDOW_S, Replies, asks_of, ca
 from herz.server.door.entering import enters
 from herz.server.hub import Hub
 from herz.server.plane import Plane
+from herz.server.problems import body_of
 from herz.server.tokens import Scope
 from herz.store.base import Entry
 from herz.store.plane import DUTIES, place
@@ -153,8 +154,12 @@ async def instances(
     skip = min(max(skip, 0), max(0, len(names) - 1))
     chosen = tuple(names[skip : skip + MOST])
     replies: Replies | None = None
+    problem: HerzError | None = None
     if ask:
-        replies = await asks_of(plane).ask(app, namespace, chosen)
+        try:
+            replies = await asks_of(plane).ask(app, namespace, chosen)
+        except HerzError as error:  # in its place in the page, which has asked by itself
+            problem = error
     return page(
         request,
         "app_sources.html",
@@ -166,6 +171,7 @@ async def instances(
         window_s=WINDOW_S,
         q=q[:_LENGTH],
         replies=replies,
+        problem=None if problem is None else body_of(problem)[0],
         ago=ago(plane.clock.now() if replies is None else replies.at),
     )
 
