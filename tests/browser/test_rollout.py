@@ -37,8 +37,13 @@ async def live(pay):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def four(live, instance):
-    """Four instances of it, two in each zone."""
-    return [await asyncio.to_thread(instance, f"i-{number}", zone="eu" if number % 2 else "us") for number in range(4)]
+    """Four instances of it, two in each zone, which the server knows."""
+    started = [await asyncio.to_thread(instance, f"i-{n}", zone="eu" if n % 2 else "us") for n in range(4)]
+    async with asyncio.timeout(20):
+        while True:
+            if len(await live.instances()) == 4:
+                return started
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -293,6 +298,9 @@ async def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
         await page.goto(base + path)
         if path == "/r1":
             await expect(page.locator("#chart-1 canvas")).to_have_count(1)
+            await page.locator("[data-dialog=force]").click()
+            assert await axe(page) == [], "with a dialog"
+            await page.keyboard.press("Escape")
         assert await axe(page) == []
         wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, path

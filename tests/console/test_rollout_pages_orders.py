@@ -133,7 +133,7 @@ async def test_what_each_order_will_do_is_said_before(scene):
     for text in (
         "A batch that is prepared is not committed; a committed one is still verified.",
         "Batch 1 bakes no longer. The next batch begins, or everybody follows where it was the last one.",
-        "Rolls every batch back now, in one write: 1 instances return to what is stable.",
+        "Rolls every batch back now, in one write: 1 instance returns to what is stable.",
         "Breaks the glass: release 2 becomes stable for everybody at once, without proof.",
         "Type r1 to confirm",
     ):
