@@ -326,8 +326,20 @@ async def test_a_first_draft_is_written_saved_and_released(page, app):
     dialog = page.get_by_role("dialog", name="Release this draft")
     await dialog.get_by_label("Why").fill("first")
     await dialog.get_by_label("Nobody yet").check()
+    await expect(dialog.locator("[name=confirm]")).to_be_hidden()
     await dialog.get_by_role("button", name="Release", exact=True).click()
     await expect(page.locator("#facts")).to_contain_text("dormant")
+    await page.get_by_role("button", name="Publish @1").click()
+    dialog = page.get_by_role("dialog", name="Publish @1")
+    await dialog.get_by_label("Why").fill("now")
+    publish = dialog.get_by_role("button", name="Publish")
+    await dialog.get_by_text("Force", exact=True).click()
+    await dialog.get_by_label("Force it").check()
+    await dialog.locator("[name=confirm]").fill(app)
+    await expect(publish).to_be_disabled()  # it is typed in another way
+    await dialog.get_by_label("Force it").uncheck()
+    await publish.click()
+    await expect(page.get_by_role("row", name="@1")).to_contain_text("live")
 
 
 async def test_a_release_by_somebody_else_is_no_change_of_the_draft(page, live, app):
