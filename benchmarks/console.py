@@ -155,10 +155,14 @@ def first_page(browser: Browser, repeats: int) -> list[Row]:
     ]
 
 
-def fleet(browser: Browser, instances: int, repeats: int) -> list[Row]:
+def fleet(server: ControlPlaneServer, browser: Browser, instances: int, repeats: int) -> list[Row]:
     """The page of a fleet, whole and filtered in several ways."""
+    pid = server._process.pid
+    assert pid is not None
+    busy = process_cpu(pid)
     took = {query: _times(lambda query=query: browser.get(f"{FLEET}?{query}"), repeats) for query in FILTERS}  # type: ignore[misc]
     every = [seconds for query in FILTERS for seconds in took[query]]
+    cpu = (process_cpu(pid) - busy) / (len(every) + len(FILTERS))
     slowest = max(FILTERS, key=lambda query: statistics.median(took[query]))
     median, p99 = statistics.median(took[slowest]), quantile(every, 0.99)
     return [
@@ -169,7 +173,7 @@ def fleet(browser: Browser, instances: int, repeats: int) -> list[Row]:
             target="≤ 100 ms",
             ok=median <= 0.1,
             note=f"the slowest of {len(FILTERS)} queries ({slowest or 'none'}), whole page; no filter "
-            f"{statistics.median(took['']) * 1e3:.0f} ms",
+            f"{statistics.median(took['']) * 1e3:.0f} ms; CPU of the server for each page {cpu * 1e3:.0f} ms",
         ),
         Row(f"fleet of {instances:,}, filtered, p99 of all", p99 * 1e3, "ms", target="≤ 100 ms", ok=p99 <= 0.1),
     ]
@@ -324,7 +328,7 @@ def run(
         try:
             reports.write(range(instances))
             _until(lambda: f"{instances:,}".encode() in browser.get(f"{FLEET}?sort=name")[0])
-            rows += fleet(browser, instances, repeats)
+            rows += fleet(server, browser, instances, repeats)
             say(f"{pages} open pages")
             rows += open_pages(server, browser, reports, pages, rounds)
         finally:

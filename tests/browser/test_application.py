@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -109,3 +110,28 @@ async def test_a_build_that_fails_says_why(page, live, base, instance):
     await page.get_by_label("Instance", exact=True).fill("one")
     await page.get_by_role("button", name="Build it there").click()
     await expect(page.locator("#built")).to_contain_text("100 sessions at most")
+
+
+HOSTILE = {
+    "<script>alert(1)</script>": "<img src=x onerror=alert(2)>",
+    "\u202eexe.txt": "a\u202eb",
+    "'\"><b>": "${{7*7}}",
+    "long": "x" * 10_000,
+    "a.b[c]": "dots and brackets",
+}
+
+
+async def test_hostile_keys_and_values_are_shown_and_explained_as_text(page, pay, base):
+    await pay.write_draft(Content(layers=(LayerText(name="hostile.json", text=json.dumps(HOSTILE), format="json"),)))
+    await pay.release("<u>hostile</u>")
+    await page.goto(base)
+    keys = page.locator("#keys a.key")
+    await expect(keys).to_have_count(len(HOSTILE))
+    for number in range(len(HOSTILE)):
+        await keys.nth(number).click()
+        await expect(page.locator("#winner")).to_contain_text("hostile.json")
+        await expect(page.locator("#explained")).to_contain_text("<u>hostile</u>")
+        await page.go_back()
+    await page.get_by_text("10000 characters").click()
+    await expect(page.get_by_text("x" * 10_000)).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

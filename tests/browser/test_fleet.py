@@ -145,10 +145,12 @@ async def test_the_page_of_an_instance_waits_for_it(page, live, app, instance):
     await expect(page.locator("#instance")).to_contain_text("as it should be")
 
 
-@pytest.mark.parametrize("where", ["fleet", "fleet/one", "explain?key=db.pool", "impact", ""])
-async def test_axe_finds_nothing(page, live, app, instance, axe, where):
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("where", ["fleet", "fleet/one", "explain?key=db.pool", "explain?key=db.pol", "impact", ""])
+async def test_axe_finds_nothing(visits, live, app, instance, axe, where, dark):
     await asyncio.to_thread(instance, "one", zone="eu")
     await live.set({"db.pool": 20})
+    page = await (await visits(dark=dark)).page()
     await page.goto(f"/console/apps/{app}/default/{where}".rstrip("/"))
     await expect(page.locator("h1")).to_be_visible()
     assert await axe(page) == []
