@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 
+from herz.errors import SourceUnavailable
 from herz.release.record import encode
 from herz.server.access import Caller
 from herz.server.audit import HEAD, AuditEntry, AuditHead, By, hash_of, key_of
@@ -373,3 +374,41 @@ def test_the_topic_of_the_chain_is_for_everybody():
 async def test_a_draft_is_listed_when_it_is_written(browser, plane):
     await written(plane, "a: 1\n")
     assert "draft.written" in await log(browser)
+
+
+async def test_while_the_chain_is_computed_the_page_tells_how_far_it_is(browser, plane, monkeypatch):
+    await deeds(plane, *["draft.written"] * 4)
+    go_on = asyncio.Event()
+
+    async def slow(anchor, *, reached):
+        reached(3)
+        await go_on.wait()
+        raise SourceUnavailable("the store does not answer", remedy="see whether it runs")
+
+    monkeypatch.setattr(plane.audit, "verify", slow)
+    await browser.post("/console/audit", data={})
+    await asyncio.sleep(0)
+    page = await log(browser)
+    assert '<progress max="4" value="3"' in page
+    assert "3 of 4 entries hold so far" in page
+    go_on.set()
+    await chain_of(plane).done()
+    page = await log(browser)
+    assert "The log could not be verified." in page
+    assert "the store does not answer" in page
+    assert "<progress" not in page
+
+
+async def test_the_end_of_a_computation_is_told_to_open_pages(plane):
+    await deeds(plane, "draft.written")
+    chain, ended = chain_of(plane), asyncio.Event()
+
+    def listener(topic):
+        if topic == TOPIC and not chain.running:
+            ended.set()
+
+    plane.of(Changes).listen(listener)
+    await chain.start("ada", None)
+    async with asyncio.timeout(5):
+        await ended.wait()
+    assert chain.last is not None

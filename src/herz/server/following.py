@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
 from herz.discovery.source import ServiceSource
-from herz.errors import HerzError
+from herz.model.credentials import without_credentials
 from herz.model.document import Batch, Progress, Reset, Revision
 from herz.model.tree import ABSENT
 from herz.sources.base import Item
@@ -64,10 +64,10 @@ class Following:
     def freshness(self) -> Freshness:
         """How current what was handed on is."""
         session = self.session
-        error: HerzError | None = session.error
+        reason = None if session.error is None else without_credentials(str(session.error))
         if self.revision < 0:
-            return Freshness(Says.STALE, session.age_s, "not read yet" if error is None else str(error))
-        return Freshness(session.says, session.age_s, None if error is None else str(error))
+            return Freshness(Says.STALE, session.age_s, reason or "not read yet")
+        return Freshness(session.says, session.age_s, reason)
 
     async def _applied(self) -> Revision:
         self.source.refused = None

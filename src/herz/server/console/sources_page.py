@@ -96,7 +96,7 @@ async def sources(
         revision=hub.revision,
         identity=hub.identity,
         current=hub.freshness.current,
-        reason=without_credentials(hub.freshness.reason or ""),
+        reason=hub.freshness.reason,
         epoch=hub.epoch,
         duties=duties,
         duties_problem=problem,
