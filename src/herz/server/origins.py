@@ -163,12 +163,18 @@ class Origins:
         simple, written = self.simple(path), self._written[at]
         for length in range(len(simple), 0, -1):
             there = written.get(simple[:length])
+            if there is not None and length < len(simple) and self._empty(at, there):
+                continue
             if there is None and length == len(simple) and simple in self._tables[at]:
                 there = spelled(self._reading.layers[at].tree, path)
             if there is not None:
                 value = lookup(self._reading.layers[at].tree, there)
                 return Contribution(self.layers[at], self._place(at, there), join(there), shown(there, value))
         return None
+
+    def _empty(self, at: int, path: Path) -> bool:
+        """Whether a layer has an empty table there: that hides nothing below it."""
+        return is_table(lookup(self._reading.layers[at].tree, path))
 
     def _place(self, at: int, path: Path) -> str:
         line = self._reading.layers[at].locate(path)
@@ -197,8 +203,9 @@ class Origins:
     def _hidden_by(self, at: int, simple: Path) -> str | None:
         for above in range(len(self.layers) - 1, at, -1):
             written = self._written[above]
-            hides = any(simple[:length] in written for length in range(1, len(simple) + 1))
-            if hides or simple in self._tables[above]:
+            over = [there for length in range(1, len(simple)) if (there := written.get(simple[:length])) is not None]
+            hides = any(not self._empty(above, there) for there in over)
+            if hides or simple in written or simple in self._tables[above]:
                 return self.layers[above]
         return None
 
