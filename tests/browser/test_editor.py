@@ -260,6 +260,20 @@ async def test_a_field_of_the_form_sets_the_text_and_keeps_its_comments(page, li
     assert text.startswith("# ours\ndb:\n  pool: 25  # sessions\n  password: hunter2\n")
 
 
+@pytest.mark.parametrize("how", ["by the button", "by the keyboard"])
+async def test_a_field_that_is_still_being_typed_in_is_saved_as_well(page, live, app, how):
+    await opened(page, app)
+    await page.get_by_role("button", name="Form").click()
+    await page.get_by_label("pool", exact=True).fill("33")
+    if how == "by the button":
+        await page.get_by_role("button", name="Save draft").click()
+    else:
+        await page.keyboard.press("Control+s")
+    await expect(page.locator("#standing")).to_contain_text("Saved by")
+    await expect(page.locator("#saved").get_by_role("row", name="db.pool")).to_contain_text("33")
+    assert "pool: 33  # sessions" in (await live.draft()).content.layers[0].text
+
+
 async def test_what_is_typed_is_compared_with_what_is_live_before_it_is_saved(page, live, app):
     await opened(page, app)
     await rewrite(page, "10", "20")
@@ -446,7 +460,11 @@ async def test_axe_finds_nothing_serious(visits, axe, live, app, where, dark):
 
 async def test_axe_finds_nothing_serious_in_what_the_editor_opens(visits, axe, live, app):
     await live.set_policy(["*"])
+    await live.set({"mode": "fast"})
     page = await opened(await (await visits(dark=True)).page(), app)
+    await page.get_by_role("button", name="Approve…").click()
+    assert await axe(page) == []
+    await page.keyboard.press("Escape")
     await rewrite(page, "10", "20")
     await live.set({"db.pool": 30})
     await page.get_by_role("button", name="Save draft").click()
@@ -457,7 +475,7 @@ async def test_axe_finds_nothing_serious_in_what_the_editor_opens(visits, axe, l
         assert await axe(page) == [], view
     await page.get_by_role("button", name="Keep mine").click()
     await expect(page.locator("#state")).to_have_text("Saved")
-    for button in ("Release…", "Approve…", "Add layer", "Throw the draft away"):
+    for button in ("Release…", "Add layer", "Throw the draft away"):
         await page.get_by_role("button", name=button).click()
         assert await axe(page) == [], button
         await page.keyboard.press("Escape")

@@ -1,6 +1,6 @@
 // CodeMirror as this console uses it: by the page's colours, with the page's nonce, readable on a phone.
 import {
-  EditorState, EditorView, basicSetup, classHighlighter, highlightSpecialChars, indentUnit, json, keymap, syntaxHighlighting, yaml,
+  EditorState, EditorView, basicSetup, classHighlighter, highlightSpecialChars, indentUnit, json, syntaxHighlighting, yaml,
 } from "../vendor/editor.js";
 
 const nonce = document.querySelector("meta[name=style-nonce]").content;
@@ -44,4 +44,4 @@ export const languageOf = (format) => (format === "json" ? json() : format === "
 
 export const readOnly = [EditorState.readOnly.of(true), EditorView.editable.of(false), EditorView.contentAttributes.of({ tabindex: "0" })];
 
-export { EditorState, EditorView, keymap };
+export { EditorState, EditorView };

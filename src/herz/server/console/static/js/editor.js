@@ -1,9 +1,12 @@
 // The draft's editor: layers as tabs, faults as they are typed, the form, the difference against what is live, and saving
 // without losing anything, whoever else saves.
-import { lintGutter, setDiagnostics } from "../vendor/editor.js";
-import { EditorView, common, keymap, languageOf } from "./codemirror.js";
+import { lintGutter } from "../vendor/editor.js";
+import { asker, notice } from "./asking.js";
+import { EditorView, common, languageOf } from "./codemirror.js";
 import { highlight } from "./compare.js";
+import { Faults } from "./faults.js";
 import { Form } from "./form.js";
+import { layerDialogs } from "./layer_dialogs.js";
 import { Layers, kept } from "./layers.js";
 import { refresh } from "./live.js";
 import { showTimes } from "./time.js";
@@ -17,57 +20,17 @@ const layers = new Layers((layer) => [
   common(`${words.label} ${layer.name}`),
   languageOf(layer.format),
   lintGutter(),
-  keymap.of([{ key: "Mod-s", preventDefault: true, run: () => { save(); return true; } }]),
   EditorView.updateListener.of((update) => {
     if (layers.all[layers.current]) layers.all[layers.current].state = update.state;
     if (update.docChanged) typed();
   }),
 ]);
-let faults = [];
+const ask = asker(url, words);
 let seen = 0; // the revision that the page tells of, as far as the reader was told
 let timer = 0;
-let asked = 0;
 let saving = false;
 let ready = false;
 let shown = "text";
-
-// --- asking the server
-
-/** A POST of JSON; answers the response, or null after telling why there is none that helps. */
-async function ask(path, body, wanted = []) {
-  let answer;
-  try {
-    answer = await fetch(url + path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" }, redirect: "manual", cache: "no-store" });
-  } catch {
-    trouble(words.failed);
-    return null;
-  }
-  if (answer.type === "opaqueredirect" || answer.status === 401) { trouble(words.ended); return null; }
-  if (answer.ok || wanted.includes(answer.status)) { at("trouble").replaceChildren(); return answer; }
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const problem = page.querySelector(".problem");
-  if (problem) at("trouble").replaceChildren(document.importNode(problem, true));
-  else trouble(words.failed);
-  return null;
-}
-
-function trouble(text) {
-  const problem = document.createElement("p");
-  problem.className = "problem";
-  problem.textContent = text;
-  at("trouble").replaceChildren(problem);
-}
-
-function notice(text, ...buttons) {
-  at("notice").replaceChildren(text, ...buttons.map(([label, act]) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.addEventListener("click", () => { at("notice").hidden = true; act(); });
-    return button;
-  }));
-  at("notice").hidden = false;
-}
 
 // --- showing
 
@@ -81,7 +44,7 @@ function tabs() {
     tab.setAttribute("aria-controls", "editor");
     tab.tabIndex = index === layers.current ? 0 : -1;
     tab.textContent = layer.name;
-    const wrong = faults.filter((fault) => fault.layer === index).length;
+    const wrong = faults.of(index);
     if (wrong) {
       const badge = document.createElement("span");
       badge.className = "badge bad";
@@ -107,12 +70,12 @@ function go(index) {
   const layer = layers.all[index];
   at("editor").hidden = !layer;
   if (layer) view.setState(layer.state);
-  mark();
+  faults.mark();
   tabs();
 }
 
 function state() {
-  const { dirty } = layers;
+  const dirty = layers.dirty || form.editing;
   at("state").textContent = saving ? words.saving : dirty ? words.unsaved : layers.revision ? words.saved : words.nothing;
   at("state").className = dirty ? "unsaved" : "dim";
   at("save-button").disabled = saving || !dirty;
@@ -134,62 +97,26 @@ function typed() {
   }, PAUSE_MS);
 }
 
-// --- faults
-
 async function check() {
-  if (!layers.all.length) { at("faults").textContent = words.no_layer; return; }
-  if (layers.size > CHECKED_MOST) { at("faults").textContent = words.large; return; }
-  const mine = (asked += 1);
-  const answer = await ask("/check", { content: layers.content });
-  if (!answer || mine !== asked) return; // another text was asked about meanwhile
-  ({ faults } = await answer.json());
-  mark();
-  tabs();
-  const list = document.createElement("ul");
-  for (const fault of faults) {
-    const item = document.createElement("li");
-    const where = fault.line ? `${layers.all[fault.layer]?.name ?? ""}:${fault.line}${fault.column ? `:${fault.column}` : ""}` : layers.all[fault.layer]?.name;
-    if (where) {
-      const jump = document.createElement("button");
-      jump.type = "button";
-      jump.className = "quiet";
-      jump.textContent = where;
-      jump.addEventListener("click", () => goTo(fault));
-      item.append(jump, " ");
-    }
-    item.append(fault.key ? `${fault.key}: ${fault.what}` : fault.what);
-    list.append(item);
-  }
-  const head = document.createElement("p");
-  head.className = faults.length ? "badge bad" : "badge good";
-  head.textContent = faults.length ? `${words.faults}: ${faults.length}` : words.well;
-  at("faults").replaceChildren(head, ...(faults.length ? [list] : []));
-}
-
-function span({ line, column }) {
-  const { doc } = view.state;
-  const { from, to } = doc.line(Math.min(Math.max(line ?? 1, 1), doc.lines));
-  return { from: column ? Math.min(from + column - 1, to) : from, to };
-}
-
-function mark() {
-  if (!layers.all.length) return;
-  const here = faults.filter((fault) => fault.layer === layers.current);
-  const marks = here.map((fault) => ({ ...span(fault), severity: "error", message: fault.key ? `${fault.key}: ${fault.what}` : fault.what }));
-  view.dispatch(setDiagnostics(view.state, marks.sort((one, other) => one.from - other.from)));
-}
-
-function goTo(fault) {
-  if (fault.layer !== null && fault.layer !== layers.current) go(fault.layer);
-  display("text");
-  const { from } = span(fault);
-  view.dispatch({ selection: { anchor: from }, scrollIntoView: true });
-  view.focus();
+  if (!layers.all.length) at("faults").textContent = words.no_layer;
+  else if (layers.size > CHECKED_MOST) at("faults").textContent = words.large;
+  else if (await faults.check()) tabs();
 }
 
 // --- views
 
-const form = new Form(at("view-form"), layers, ask, (changed) => { layers.set(changed, view); go(layers.current); typed(); });
+const faults = new Faults(at("faults"), layers, view, ask, words, (fault) => {
+  if (fault.layer !== layers.current) go(fault.layer);
+  display("text");
+  const { from } = faults.span(fault);
+  view.dispatch({ selection: { anchor: from }, scrollIntoView: true });
+  view.focus();
+});
+const form = new Form(at("view-form"), layers, ask, state, (changed) => { layers.set(changed, view); go(layers.current); typed(); });
+layerDialogs(layers, words, () => {
+  go(Math.min(layers.current, Math.max(0, layers.all.length - 1)));
+  typed();
+});
 
 function display(name) {
   shown = name;
@@ -212,20 +139,12 @@ async function compare() {
 }
 
 /** What is stored: the draft, else what is live. */
-async function stands() {
-  try {
-    const answer = await fetch(`${url}/text`, { redirect: "manual", cache: "no-store" });
-    if (answer.ok) return await answer.json();
-    trouble(answer.type === "opaqueredirect" || answer.status === 401 ? words.ended : words.failed);
-  } catch {
-    trouble(words.failed);
-  }
-  return null;
-}
+const stands = async () => (await ask("/text"))?.json();
 
 // --- saving, and whoever else saves
 
 async function save() {
+  await form.settled(); // a field that is being typed in belongs to it
   if (saving || !layers.dirty) return;
   saving = true;
   state();
@@ -247,13 +166,18 @@ async function save() {
   state();
 }
 at("save").addEventListener("submit", (event) => { event.preventDefault(); save(); });
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "s" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+  event.preventDefault();
+  save();
+});
 
 async function conflict(html) {
   const box = at("conflict");
   box.innerHTML = html;
   showTimes(box);
   const actual = Number(box.firstElementChild?.dataset.actual);
-  if (!Number.isFinite(actual)) { box.replaceChildren(); trouble(words.failed); return; }
+  if (!Number.isFinite(actual)) { box.replaceChildren(); return; }
   seen = actual;
   at("notice").hidden = true;
   const done = () => { box.replaceChildren(); state(); view.focus(); };
@@ -321,45 +245,9 @@ at("discard").addEventListener("click", async () => {
   if (stored) take(stored);
 });
 addEventListener("beforeunload", (event) => {
-  if (!layers.dirty) return;
+  if (!layers.dirty && !form.editing) return;
   kept.write(key, layers);
   event.preventDefault();
-});
-
-// --- layers: adding, naming, ordering, removing
-
-for (const dialog of document.querySelectorAll("#layer-new, #layer-edit")) {
-  dialog.querySelector("form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const { elements } = event.target;
-    const facts = { name: elements.name.value, format: elements.format.value, dimension: elements.dimension.value };
-    const removing = event.submitter?.value === "remove";
-    const own = dialog.id === "layer-edit" ? layers.all[layers.current] : null;
-    const taken = !removing && layers.all.some((layer) => layer !== own && layer.name === facts.name);
-    elements.name.setCustomValidity(taken ? words.called : "");
-    if (taken) { elements.name.reportValidity(); return; }
-    if (removing) layers.all.splice(layers.current, 1);
-    else if (own) {
-      const fresh = layers.layer({ ...facts, text: own.state.doc.toString() });
-      fresh.crlf = own.crlf;
-      if (own.format === facts.format && own.name === facts.name) fresh.state = own.state; // its history stays
-      layers.all.splice(layers.current, 1);
-      layers.current = Number(elements.place.value);
-      layers.all.splice(layers.current, 0, fresh);
-    } else layers.current = layers.all.push(layers.layer(facts)) - 1;
-    dialog.close();
-    go(Math.min(layers.current, Math.max(0, layers.all.length - 1)));
-    typed();
-  });
-  dialog.querySelector("[name=name]").addEventListener("input", (event) => event.target.setCustomValidity(""));
-}
-at("layer-open").addEventListener("click", () => {
-  const { elements } = at("layer-edit").querySelector("form");
-  const layer = layers.all[layers.current];
-  Object.assign(elements.name, { value: layer.name });
-  elements.format.value = layer.format;
-  elements.dimension.value = layer.dimension;
-  elements.place.replaceChildren(...layers.all.map((one, index) => new Option(`${index + 1}`, index, false, index === layers.current)));
 });
 
 // --- beginning

@@ -108,16 +108,16 @@ export const kept = {
   },
   /** `{revision, base, digest, layers}` or null. */
   read(key) {
-    for (let at = 0; at < sessionStorage.length; at += 1) {
-      const name = sessionStorage.key(at);
-      if (!name.startsWith(key)) continue;
-      try {
-        return { revision: Number(name.slice(key.length)), ...JSON.parse(sessionStorage.getItem(name)) };
-      } catch { /* somebody else wrote it */ }
+    try {
+      const name = Object.keys(sessionStorage).find((one) => one.startsWith(key));
+      return name ? { revision: Number(name.slice(key.length)), ...JSON.parse(sessionStorage.getItem(name)) } : null;
+    } catch {
+      return null; // storage may be forbidden, or somebody else wrote it
     }
-    return null;
   },
   drop(key) {
-    for (const name of Object.keys(sessionStorage)) if (name.startsWith(key)) sessionStorage.removeItem(name);
+    try {
+      for (const name of Object.keys(sessionStorage)) if (name.startsWith(key)) sessionStorage.removeItem(name);
+    } catch { /* then nothing is kept */ }
   },
 };
