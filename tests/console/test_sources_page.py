@@ -72,7 +72,7 @@ async def test_a_session_that_broke_says_what_happened_without_credentials(brows
     assert sessions(page)["/herz/live/"] in ("FAILED", "BACKOFF", "RETRY", "PENDING")
     assert "nobody listens at etcd://••••@10.0.0.1" in page
     assert "hunter2" not in page
-    assert "etcd://••••@10.0.0.1" in (plane.of(Hub).freshness.reason or "")  # which other pages show as well
+    assert "etcd://••••@10.0.0.1" in (plane.of(Hub).delivery.reason or "")  # which other pages show as well
     plane.store.watch = watch
     session.hurry()
 
