@@ -1,6 +1,7 @@
-// Rollouts: charts of canary against baseline, kept up to date without being made anew; and further checks in the form.
+// Rollouts: charts of canary against baseline, kept up to date without being made anew; and the form, with what it would do.
 import uPlot from "../vendor/charts.js";
 import { language } from "./texts.js";
+import { showTimes } from "./time.js";
 
 const HEIGHT = 220;
 const charts = new Map(); // element → { plot, text }
@@ -96,6 +97,31 @@ draw();
 document.addEventListener("herz:fresh", draw);
 new MutationObserver(() => { for (const { plot } of charts.values()) plot.redraw(false, true); })
   .observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+
+// What the rollout would do, as the form is filled in and as instances come and go. What goes wrong is told when it is sent.
+const form = document.getElementById("start");
+if (form) {
+  let asked = null;
+  let timer = 0;
+  const preview = async () => {
+    asked?.abort();
+    asked = new AbortController();
+    try {
+      const url = `${location.pathname}?${new URLSearchParams(new FormData(form))}`;
+      const answer = await fetch(url, { headers: { "x-herz-live": "1" }, cache: "no-store", redirect: "manual", signal: asked.signal });
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("preview");
+      if (!fresh) return;
+      showTimes(fresh);
+      globalThis.Idiomorph.morph(document.getElementById("preview"), fresh);
+    } catch { /* replaced by a later one, or the server is away: the next one tells */ }
+  };
+  const soon = () => { clearTimeout(timer); timer = setTimeout(preview, 150); };
+  form.addEventListener("input", soon);
+  form.addEventListener("change", soon);
+  addEventListener("pageshow", soon); // what the browser fills in again
+  setInterval(() => { if (!document.hidden) preview(); }, 5000);
+}
 
 // Another check: the template's fields under the next number.
 const list = document.getElementById("check-list");
