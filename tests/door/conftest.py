@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,9 +17,11 @@ from herz.server.app import create_app
 from herz.server.audit import Audit, By
 from herz.server.door.door import Door
 from herz.server.door.rights import Binding
+from herz.server.opening import open_store
 from herz.server.parts import all_parts
 from herz.server.plane import Plane
 from herz.server.settings import ServerSettings
+from herz.store.base import Store
 from herz.testing.memory_store import MemoryStore
 
 BEN = By("ben")
@@ -87,10 +90,14 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[MemoryStore]:
-    made = MemoryStore()
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """In memory; where a test is `on_disk` a real file: there tasks wait, and so get in between each other."""
+    made: Store = open_store(f"sqlite:///{tmp_path}/herz.db") if getattr(request, "param", "") else MemoryStore()
     yield made
     await made.close()
+
+
+on_disk = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -120,12 +127,12 @@ async def running(store: Any, settings: ServerSettings, clock: Any) -> AsyncIter
 
 
 @pytest.fixture
-async def server(store: MemoryStore, settings: ServerSettings, clock: MovableClock) -> AsyncIterator[Server]:
+async def server(store: Store, settings: ServerSettings, clock: MovableClock) -> AsyncIterator[Server]:
     async with running(store, settings, clock) as made:
         yield made
 
 
 @pytest.fixture
-def door(store: MemoryStore, settings: ServerSettings, clock: MovableClock) -> Door:
+def door(store: Store, settings: ServerSettings, clock: MovableClock) -> Door:
     """A door over a store, without a server."""
     return Door.over(store, Audit(store, clock), clock, settings)

@@ -14,7 +14,7 @@ from herz.server.door.invitations import link
 from herz.server.door.rights import Binding
 from herz.server.problems import Problem
 
-from .conftest import BEN, PASSWORD, cookie_of, login
+from .conftest import BEN, PASSWORD, cookie_of, login, on_disk
 
 DAY_S = 24 * 3600.0
 SERVE = By("herz serve")
@@ -42,6 +42,7 @@ async def test_it_is_good_once(server):
     assert [user.name for user in await server.door.users.all()] == ["ana"]
 
 
+@on_disk
 async def test_of_many_who_take_it_at_once_one_comes_in(server):
     code = await server.door.invitations.create(None, by=SERVE)
     answers = await asyncio.gather(*[accepted(await server.browser(), code, f"u{number}") for number in range(10)])
@@ -49,6 +50,7 @@ async def test_of_many_who_take_it_at_once_one_comes_in(server):
     assert len(await server.door.users.all()) == 1
 
 
+@on_disk
 async def test_two_first_links_make_one_admin(server):
     one, other = [await server.door.invitations.create(None, by=SERVE) for _ in range(2)]
     answers = await asyncio.gather(

@@ -138,8 +138,8 @@ async def test_every_attempt_is_in_the_audit_log_with_its_reason(server):
     await server.door.users.disable("off", by=BEN)
     await server.user("guest", password=None)
     browser = await server.browser(address="192.0.2.7")
-    for name in ("ana", "off", "guest", "nobody"):
-        await login(browser, name, "not the password")
+    for name, password in (("ana", "wrong"), ("off", PASSWORD), ("guest", PASSWORD), ("nobody", PASSWORD)):
+        await login(browser, name, password)
     await login(browser, "ana")
     found = [entry for entry in await server.plane.audit.entries(limit=100) if entry.action.startswith("login")]
     assert [(entry.action, entry.target, entry.details.get("reason")) for entry in found] == [

@@ -24,6 +24,8 @@ from herz.server.settings import Provider, ServerSettings
 
 from .conftest import BEN, CHEAP, URL, cookie_of, login, running
 
+pytestmark = pytest.mark.slow  # each login is a dozen requests to a real provider
+
 CALLBACK = f"{URL}/console/login/callback"
 FRONTEND = Path(__file__).parents[2] / "frontend"
 

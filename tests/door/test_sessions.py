@@ -14,7 +14,7 @@ from herz.server.door.session import new_cookie
 from herz.server.problems import Problem
 from herz.server.tokens import Grant, Scope
 
-from .conftest import BEN, PASSWORD, cookie_of, login, running
+from .conftest import BEN, PASSWORD, cookie_of, login, on_disk, running
 
 NEXT = "not the same as before"
 
@@ -149,6 +149,7 @@ async def test_an_answer_that_is_a_problem_sets_the_new_cookie_as_well(server, a
     assert cookie_of(ana) != before
 
 
+@on_disk
 async def test_two_tabs_that_ask_at_once_when_it_is_due_both_go_on(server, ana, clock):
     clock.seconds += 901
     tabs = [await server.browser() for _ in range(20)]
@@ -163,6 +164,7 @@ async def test_two_tabs_that_ask_at_once_when_it_is_due_both_go_on(server, ana, 
     assert await inside(tabs[0])
 
 
+@on_disk
 async def test_at_two_servers_it_changes_once_too(server, ana, store, settings, clock):
     clock.seconds += 901
     async with running(store, settings, clock) as other:
