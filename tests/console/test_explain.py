@@ -190,9 +190,9 @@ async def test_instances_answer_what_it_is_there_and_from_where(plane, browser):
     assert text.status_code == 200
     assert "3 of 3 answered." in found
     assert "&lt;b&gt;99" in found
-    assert "another than in the release" in found
+    assert "another than in @1" in found
     assert "env:DB__POOL" in found
-    assert found.count("another than in the release") == 1
+    assert found.count("another than in @1") == 1
 
 
 async def test_one_instance_is_asked_alone(plane, browser):
