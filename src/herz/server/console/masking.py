@@ -39,12 +39,12 @@ def masked(layer: LayerText) -> str | None:
     except HerzError:
         return None
     secrets = dict(_secrets(known))
-    text: str | None = _commented(layer.text)
+    text: str | None = layer.text
     if not secrets:
-        return text
+        return _commented(layer.text)
     if layer.format in ("yaml", "json"):
         try:
-            text = _by_marks(_commented(layer.text))
+            text = _by_marks(layer.text)
         except (yaml.YAMLError, RecursionError):
             text = _by_lines(known, secrets)
     else:
@@ -52,7 +52,7 @@ def masked(layer: LayerText) -> str | None:
     for line in {line.strip() for values in secrets.values() for value in values for line in value.split("\n")}:
         if text is not None and len(line) >= _TELLING:
             text = text.replace(line, MASK)
-    return text
+    return None if text is None else _commented(text)
 
 
 def _secrets(known: Decoded) -> Iterator[tuple[Path, list[str]]]:
@@ -109,7 +109,7 @@ def _segments(key: yaml.Node) -> Path:
 def _by_lines(known: Decoded, secrets: Mapping[Path, list[str]]) -> str | None:
     """Line by line: what is behind a secret key, and all that its value takes up; None where it stands nowhere."""
     lines = known.data.decode().split("\n")
-    shown = _commented("\n".join(lines)).split("\n")
+    shown = list(lines)
     starts = {number for path, _ in leaves(known.tree) if (number := known.locate(path)) is not None}
     for path, values in secrets.items():
         number = known.locate(path)
