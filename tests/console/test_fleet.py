@@ -198,3 +198,27 @@ async def test_an_instance_that_is_gone_has_a_page_that_waits_for_it(plane, brow
 async def test_what_is_no_name_of_an_instance_is_refused(plane, browser):
     await released(plane, BASE)
     assert (await browser.get(f"{PAGE}/%3Cscript%3E")).status_code == 400
+
+
+async def test_releases_patches_and_labels_of_the_fleet_are_offered(fleet, browser):
+    text = (await browser.get(PAGE)).text
+    form = cut(r'<form class="filter fleet-filter".*?</form>', text)
+    assert re.findall(r'<option value="([^"]*)"', form) == [
+        "zone=eu",
+        "zone=us",
+        "",
+        "2",
+        "1",
+        "",
+        "p1",
+        "name",
+        "state",
+        "age",
+    ]
+
+
+async def test_a_filter_that_nothing_matches_any_more_stays_chosen(fleet, browser):
+    text = (await browser.get(f"{PAGE}?release=9&patch=gone")).text
+    assert '<option value="9" selected>' in text
+    assert "<option selected>gone</option>" in text
+    assert "No instance is like that." in text

@@ -15,9 +15,9 @@ from herz.server.console import fleet_filter
 from herz.server.console.addresses import addresses
 from herz.server.console.application import known, page_of
 from herz.server.console.fleet_export import as_csv, as_json
-from herz.server.console.fleet_filter import ORDERS, STATES, Filter, Row
+from herz.server.console.fleet_filter import ORDERS, STATES, Choices, Filter, Row
 from herz.server.console.graphs import Drawing, drawing, parts_of
-from herz.server.console.pages import page
+from herz.server.console.pages import LIVE, page
 from herz.server.door.entering import enters
 from herz.server.hub import Hub
 from herz.server.impact import Impacts
@@ -57,6 +57,7 @@ async def fleet(
     """The instances that the query asks for."""
     there, wanted = await known(plane, app, namespace), Filter.of(request)
     found = fleet_filter.found(there, wanted)
+    scripted = LIVE in request.headers or "hx-request" in request.headers  # the form stays as it is then
     number = min(page_of(str(request.query_params.get("n") or "1")), max(1, -(-len(found.names) // SHOWN)))
     shown = found.names[(number - 1) * SHOWN : number * SHOWN]
     return page(
@@ -65,6 +66,7 @@ async def fleet(
         topics=[f"fleet:{app}/{namespace}", f"channel:{app}/{namespace}"],
         wanted=wanted,
         found=found,
+        choices=Choices() if scripted else fleet_filter.choices(there),
         shown=Page(rows=list(fleet_filter.rows(there, shown)), total=len(found.names), number=number),
         at=addresses(request),
         states=STATES,

@@ -24,6 +24,8 @@ from herz.server.registered import Registered
 STATES: Final = ("failed", "applying", "differs", "well")
 """What an instance may be, the worst first: `differs` has applied something else than it should run."""
 ORDERS: Final = ("name", "state", "age")
+CHOICES: Final = 200
+"""Labels and patches that are offered."""
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,7 +68,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(NamedTuple):
-    """The names that a filter lets through, in order, and what else there is to choose.
+    """The names that a filter lets through, in order.
 
     `states` counts those that all of the filter holds for but its state.
     """
@@ -74,9 +76,14 @@ class Found(NamedTuple):
     names: list[str]
     states: Counter[str]
     total: int
-    releases: list[str]
-    patches: list[str]
-    labels: list[str]
+
+
+class Choices(NamedTuple):
+    """What a fleet runs and is called, to choose a filter from."""
+
+    releases: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,17 +111,8 @@ def found(there: Namespace, wanted: Filter) -> Found:
     labels = [text.partition("=") for text in wanted.labels]
     release = None if wanted.release in ("", "none") else number_of(wanted.release)
     states: Counter[str] = Counter()
-    releases: Counter[int | None] = Counter()
-    patches: Counter[str] = Counter()
-    label_texts: dict[str, None] = {}
     kept: list[tuple[str, str]] = []
     for name, (report, _, _) in there.reports.items():
-        releases[report.config_version] += 1
-        if report.patch_id:
-            patches[report.patch_id] += 1
-        for key, value in report.labels.items():
-            if len(label_texts) < 200:
-                label_texts[f"{key}={value}"] = None
         if wanted.release and report.config_version != release:
             continue
         if wanted.patch and report.patch_id != wanted.patch:
@@ -135,13 +133,24 @@ def found(there: Namespace, wanted: Filter) -> Found:
         states[state] += 1
         if not wanted.state or state == wanted.state:
             kept.append((name, state))
-    return Found(
-        names=_sorted(there, kept, wanted.sort),
-        states=states,
-        total=len(there.reports),
-        releases=["none" if one is None else str(one) for one in sorted(releases, key=lambda one: -(one or 0))],
-        patches=sorted(patches)[:200],
-        labels=sorted(label_texts),
+    return Found(names=_sorted(there, kept, wanted.sort), states=states, total=len(there.reports))
+
+
+def choices(there: Namespace) -> Choices:
+    """What there is to choose from; of labels and patches the first 200."""
+    releases: set[int | None] = set()
+    patches: set[str] = set()
+    labels: dict[str, None] = {}
+    for report, _, _ in there.reports.values():
+        releases.add(report.config_version)
+        if report.patch_id:
+            patches.add(report.patch_id)
+        if len(labels) < CHOICES:
+            labels.update(dict.fromkeys([f"{key}={value}" for key, value in report.labels.items()]))
+    return Choices(
+        releases=tuple("none" if one is None else str(one) for one in sorted(releases, key=lambda one: -(one or 0))),
+        patches=tuple(sorted(patches)[:CHOICES]),
+        labels=tuple(sorted(labels)[:CHOICES]),
     )
 
 
