@@ -221,6 +221,15 @@ async def test_a_form_that_is_none_is_refused(scene):
     assert answer.status_code == 400
 
 
+async def test_more_checks_than_a_rollout_may_have_are_refused_and_kept(scene):
+    checks = {f"check-{number}-{field}": f"h{number}" for number in range(30) for field in ("name", "url")}
+    answer = await scene.post("/new", **{**FILLED, **checks, **{f"check-{n}-kind": "health" for n in range(30)}})
+    assert answer.status_code == 400
+    assert "20 checks" in words(answer)
+    assert "name at most 10" in words(answer)
+    assert answer.text.count('<fieldset class="one-check">') == 20 + 1, "and the template of another"
+
+
 # --- proof on demand -----------------------------------------------------------------------------------
 
 

@@ -54,7 +54,7 @@ class WishForm:
     def rows(self) -> tuple[int, ...]:
         """The numbers of the checks that are filled in, and of an empty one to go on with."""
         numbers = {int(match[1]) for name in self._fields if (match := _CHECK.fullmatch(name))}
-        filled = sorted(number for number in numbers if self._filled(number))
+        filled = sorted(number for number in numbers if self._filled(number))[: 2 * CHECKS]  # too many, and no more
         return (*filled, max(filled, default=-1) + 1) if len(filled) < CHECKS else tuple(filled)
 
     def _filled(self, row: int) -> bool:
