@@ -56,6 +56,21 @@ async def test_the_history_is_read_page_by_page(browser, plane):
     rest = await browser.get(f"{BASE}/releases", params={"before": 4})
     assert re.findall(r'id="release-(\d+)"', rest.text) == ["3", "2", "1"]
     assert "Older" not in rest.text
+    end = await browser.get(f"{BASE}/releases", params={"before": 1})
+    assert "There is no older release." in end.text
+
+
+@pytest.mark.parametrize("where", ["draft", "releases", "releases/1", "compare", "draft/text"])
+async def test_an_application_that_cannot_be_is_refused_as_text(browser, where):
+    page = await browser.get(f"/console/apps/%3Cscript%3E/default/{where}")
+    assert page.status_code == 400
+    assert "<script>" not in page.text
+    assert "&lt;script&gt;" in page.text
+
+
+@pytest.mark.parametrize("number", ["0", "99999999999999999999", "x", "1.5"])
+async def test_what_is_no_number_of_a_release_has_no_page(browser, number):
+    assert (await browser.get(f"{BASE}/releases/{number}")).status_code in (400, 404)
 
 
 async def test_going_back_takes_the_name_and_resets_the_draft(browser, plane):
