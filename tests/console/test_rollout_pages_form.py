@@ -222,8 +222,9 @@ async def test_a_form_that_is_none_is_refused(scene):
 
 
 async def test_more_checks_than_a_rollout_may_have_are_refused_and_kept(scene):
-    checks = {f"check-{number}-{field}": f"h{number}" for number in range(30) for field in ("name", "url")}
-    answer = await scene.post("/new", **{**FILLED, **checks, **{f"check-{n}-kind": "health" for n in range(30)}})
+    fields = {"name": "h{}", "kind": "health", "url": "https://h{}"}
+    checks = {f"check-{n}-{field}": text.format(n) for n in range(30) for field, text in fields.items()}
+    answer = await scene.post("/new", **{**FILLED, **checks})
     assert answer.status_code == 400
     assert "20 checks" in words(answer)
     assert "name at most 10" in words(answer)
