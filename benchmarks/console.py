@@ -33,6 +33,8 @@ from herz.testing.control_plane import ControlPlaneServer
 INSTANCES: Final = 5_000
 CHANGED: Final = 100
 """Reports that change in a round."""
+APART_S: Final = 1.5
+"""Between two rounds: pages are told of changes that follow each other closely only so often."""
 PATIENCE_S: Final = 30.0
 FLEET: Final = "/console/apps/pay/default/fleet"
 TOPIC: Final = "fleet:pay/default"
@@ -272,7 +274,7 @@ def open_pages(server: ControlPlaneServer, browser: Browser, reports: Reports, p
             found = client.ask("current", expected)
             lost += sum(one is None for one in found)
             took += [one - written for one in found if one is not None]
-            time.sleep(0.5)
+            time.sleep(APART_S)
         cpu = (process_cpu(pid) - busy) / (time.monotonic() - begin)
         readings, failures = client.ask("counts")
         after = process_memory(pid)
@@ -283,7 +285,7 @@ def open_pages(server: ControlPlaneServer, browser: Browser, reports: Reports, p
             f"console: {CHANGED} reports change → {pages} open pages show them, p99",
             p99 * 1e3,
             "ms",
-            note=f"p50 {statistics.median(took or [0.0]) * 1e3:.0f} ms, {len(VIEWS)} addresses, {rounds} rounds; the server "
+            note=f"p50 {statistics.median(took or [0.0]) * 1e3:.0f} ms, {len(VIEWS)} addresses, {rounds} rounds {APART_S:g} s apart; the server "
             f"took {cpu * 100:.0f} % of a core, shared with the pages; {readings} readings, {failures} failed; all were "
             f"open in {opened_s:.1f} s",
         ),
