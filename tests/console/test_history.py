@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from herz.release.approval import Policy
 from herz.release.content import Content, LayerText
 from herz.server.console.masking import masked
 
-from .conftest import ADA, released, written
+from .conftest import ADA, BEN, released, written
 from .fleets import report, reported
 
 BASE = "/console/apps/pay/default"
@@ -106,6 +107,24 @@ async def test_a_dormant_release_is_published_by_its_application_s_name(browser,
     assert (await browser.post(f"{BASE}/releases/publish", data={**asked, "confirm": "PAY"})).status_code == 400
     assert (await browser.post(f"{BASE}/releases/publish", data={**asked, "confirm": "pay"})).status_code == 303
     assert await stable(plane) == number
+
+
+async def test_a_dormant_release_is_approved_on_its_page_and_not_by_its_author(browser, plane):
+    await plane.desk.policies.put("pay", "default", Policy(layers=("*",)), by=BEN)
+    layers = (LayerText(name="one.yml", text="a: 1\n"),)
+    await plane.desk.drafts.write("pay", "default", Content(layers=layers), by=BEN, expect=0)
+    made = await plane.desk.create("pay", "default", by=BEN, message="first", publish=False)
+    assert "0 of 1 approvals" in (await browser.get(f"{BASE}/releases/1")).text
+    other = await browser.post(f"{BASE}/releases/1/approve", data={"digest": "sha256:" + "0" * 64})
+    assert other.status_code == 409  # not what was looked at
+    answer = await browser.post(f"{BASE}/releases/1/approve", data={"digest": made.digest})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{BASE}/releases/1")
+    assert "1 of 1 approvals" in (await browser.get(f"{BASE}/releases/1")).text
+    own = await dormant(plane, "a: 2\n")
+    digest = (await plane.desk.release("pay", "default", own)).digest
+    refused = await browser.post(f"{BASE}/releases/{own}/approve", data={"digest": digest})
+    assert refused.status_code == 403
+    assert "wrote some of it" in refused.text
 
 
 async def test_a_release_that_does_not_exist_is_not_found(browser, plane):
