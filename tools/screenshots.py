@@ -200,6 +200,10 @@ async def take(chromium: Chromium, url: str, pages: dict[str, str], wanted: set[
             page = await visit.page()
             await page.goto(path)
             await page.wait_for_timeout(800)  # scripts draw; a picture needs no exact moment
+            await page.mouse.wheel(0, 20_000)  # editors draw what is seen
+            await page.wait_for_timeout(200)
+            await page.mouse.wheel(0, -20_000)
+            await page.wait_for_timeout(200)
             await page.screenshot(path=OUT / f"{name}-{look}.png", full_page=True)
             await page.close()
             print(f"{name}-{look}.png")

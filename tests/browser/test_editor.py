@@ -383,7 +383,6 @@ async def test_a_release_that_was_refused_is_not_sent_again_by_its_page(page, li
     assert [one.number for one in await live.releases()] == [1]
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # that is the test's own way to the server
 async def test_ten_megabytes_are_edited_and_saved(page, pay, app):
     await pay.write_draft(content("".join(f"key{number}: {'v' * 1000}\n" for number in range(10_000))))
     await page.goto(f"/console/apps/{app}/default/draft")

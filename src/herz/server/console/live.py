@@ -30,7 +30,7 @@ from herz.server.tokens import Scope
 GATHER_S: Final = 0.05
 """Seconds that changes are gathered: a rollout moves a thousand instances at once."""
 ALIVE_S: Final = 5.0
-ROUND_S: Final = 0.002
+ROUND_S: Final = 0.0005
 """Seconds that each open page adds to the time between two tellings: every one of them asks again."""
 STREAMS: Final = 5_000
 """Pages that one server keeps up to date."""

@@ -122,7 +122,7 @@ async function read() {
     return;
   }
   if (answer.status >= 500) { lost(); return; }
-  if (!answer.ok) { location.reload(); return; } // what the page was about is gone, or may not be seen any more
+  if (!answer.ok) { location.replace(location.href); return; } // what it was about is gone, or may not be seen any more
   const next = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (next.documentElement.dataset.version !== document.documentElement.dataset.version) {
     tell("updated", "reload", () => location.reload());
