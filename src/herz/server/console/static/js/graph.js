@@ -16,6 +16,12 @@ function columns(data) {
     }
     if (!moved) break;
   }
+  // What nothing leads to stands right before the first that it leads to, so that its arrow crosses nobody.
+  const led = new Set(data.edges.map(([, to]) => to));
+  for (const { id } of data.nodes) {
+    const next = data.edges.filter(([from]) => from === id).map(([, to]) => column.get(to));
+    if (!led.has(id) && next.length) column.set(id, Math.max(0, Math.min(...next) - 1));
+  }
   return column;
 }
 
@@ -32,7 +38,8 @@ function elements(data) {
     const gap = most / tall.get(at);
     return { data: { id: node.id, label: short(node), kind: node.kind }, position: { x: at * 210, y: (row + 0.5) * gap * 56 } };
   });
-  return [...nodes, ...data.edges.map(([from, to]) => ({ data: { source: from, target: to } }))];
+  const far = ([from, to]) => column.get(to) - column.get(from) > 1;
+  return [...nodes, ...data.edges.map((edge) => ({ data: { source: edge[0], target: edge[1] }, classes: far(edge) ? "far" : "" }))];
 }
 
 function heights(data) {
@@ -53,6 +60,7 @@ function style() {
     { selector: 'node[kind = "key"]', style: { shape: "rectangle" } },
     { selector: 'node[kind = "instances"]', style: { shape: "ellipse", width: 70 } },
     { selector: "edge", style: { width: 1.5, "line-color": colour("--dim"), "target-arrow-color": colour("--dim"), "target-arrow-shape": "triangle", "curve-style": "bezier" } },
+    { selector: "edge.far", style: { "curve-style": "unbundled-bezier", "control-point-distances": [-44], "control-point-weights": [0.5] } }, // over what stands between
   ];
 }
 
