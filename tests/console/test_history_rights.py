@@ -103,3 +103,14 @@ async def test_another_site_cannot_save_or_release(browser, plane):
             answer = await browser.post(url, **sent, headers={"sec-fetch-site": "cross-site"})
             assert answer.status_code in (303, 403), url  # nobody is logged in, and it comes from elsewhere
     assert len(await plane.desk.releases("pay", "default")) == 1
+
+
+async def test_a_releaser_alone_forces_nothing(log_in, plane):
+    await released(plane, "a: 1\n")
+    await plane.desk.drafts.set("pay", "default", {"a": 2}, by=ADA)
+    await plane.desk.create("pay", "default", by=ADA, message="later", publish=False)
+    client = await log_in("releaser")
+    assert 'name="force"' not in (await client.get(f"{BASE}/releases")).text
+    asked = {"release": 2, "message": "now", "confirm": "force pay", "force": "yes"}
+    answer = await client.post(f"{BASE}/releases/publish", data=asked)
+    assert (answer.status_code, "scope approve" in answer.text) == (403, True)

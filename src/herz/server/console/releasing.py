@@ -12,7 +12,7 @@ from litestar.params import Body, FromPath
 from litestar.response import Redirect
 
 from herz.errors import HerzError, UsageError
-from herz.server.access import Caller
+from herz.server.access import Caller, require
 from herz.server.console.drafting import DRAFT, confirmed, draft_page
 from herz.server.console.history import RELEASES, release_page, releases_page
 from herz.server.door.entering import enters
@@ -48,6 +48,7 @@ async def release(
             raise UsageError(f"{data.how[:100]!r} is no way to release", remedy="choose one of the dialog")
         force = data.how == "all" and bool(data.force)
         if data.how == "all":
+            may_force(caller, app, force)
             confirmed(data.confirm, f"force {app}" if force else app)
         made = await plane.desk.create(
             app,
@@ -66,6 +67,12 @@ async def release(
     base = f"/console/apps/{app}/{namespace}"
     there = f"/rollouts/new?release={made.number}" if data.how == "gradual" else f"/releases/{made.number}"
     return Redirect(base + there, status_code=303)
+
+
+def may_force(caller: Caller, app: str, force: bool) -> None:
+    """Nothing, or a `Problem` 403: to pass what others must agree to takes the right to approve as well."""
+    if force:
+        require(caller, Scope.APPROVE, app)
 
 
 class Approving(msgspec.Struct, kw_only=True):
@@ -141,6 +148,7 @@ async def publish(
     """Let everybody run a release at once."""
     try:
         force = bool(data.force)
+        may_force(caller, app, force)
         confirmed(data.confirm, f"force {app}" if force else app)
         await plane.desk.publish(app, namespace, data.release, by=caller.by, message=data.message, force=force)
     except HerzError as error:
