@@ -80,6 +80,18 @@ async def test_behind_a_proxy_old_browsers_are_known_by_the_public_name(store, s
         assert (await login(browser, "ana")).status_code == 303
 
 
+@pytest.mark.parametrize(("behind", "address"), [(True, "198.51.100.7"), (False, "10.0.0.1")])
+async def test_the_address_is_what_the_proxy_added_last_and_only_where_there_is_one(
+    store, settings, clock, behind, address
+):
+    public = dataclasses.replace(settings, public_url="https://herz.example" if behind else None)
+    async with running(store, public, clock) as server:
+        browser = await server.browser(address="10.0.0.1", **{"x-forwarded-for": "192.0.2.1, 198.51.100.7"})
+        await login(browser, "nobody", "x")
+        (entry,) = await server.plane.audit.entries()
+        assert entry.details["address"] == address
+
+
 async def test_nobody_logs_in_where_the_password_would_travel_unencrypted(server):
     await server.user("ana")
     answer = await login(await server.browser(url="http://10.0.0.5:4379"), "ana")

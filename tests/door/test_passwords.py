@@ -95,3 +95,16 @@ async def test_who_gives_up_makes_room_for_the_next(monkeypatch):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await slow.hash(PASSWORD)
+
+
+async def test_what_nobody_waits_for_any_more_still_counts_until_it_is_done():
+    slow = Passwords((16_384, 3, 1))
+    tasks = [asyncio.create_task(slow.hash(PASSWORD)) for _ in range(module.LANES)]
+    await asyncio.sleep(0)
+    assert slow._turn.locked()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert slow._turn.locked()
+    assert await slow.hash(PASSWORD)
+    assert not slow._turn.locked()

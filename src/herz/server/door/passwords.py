@@ -103,8 +103,10 @@ class Passwords:
             )
         self._waiting += 1
         try:
-            async with self._turn:
-                return await asyncio.shield(asyncio.to_thread(work))
+            await self._turn.acquire()
+            computed = asyncio.ensure_future(asyncio.to_thread(work))
+            computed.add_done_callback(lambda _: self._turn.release())  # not before, though nobody may wait any more
+            return await asyncio.shield(computed)
         finally:
             self._waiting -= 1
 
