@@ -8,7 +8,6 @@ import re
 
 import pytest
 
-from herz.errors import SourceUnavailable
 from herz.server.door.answers import next_of
 
 from .conftest import BEN, CHEAP, OWN, PASSWORD, URL, cookie_of, login, running
@@ -217,15 +216,23 @@ async def test_a_store_that_is_down_is_said_and_the_attempt_is_not_counted(serve
     await server.user("ana")
     browser = await server.browser()
 
-    async def down(*_, **__):
-        raise SourceUnavailable("the store does not answer")
-
-    found, server.door.users._store.get = server.door.users._store.get, down
+    store.place.down = True
     answers = [await login(browser, "ana") for _ in range(8)]
-    server.door.users._store.get = found
+    store.place.down = False
     assert {answer.status_code for answer in answers} == {503}
     assert "store does not answer" in answers[0].text
     assert (await login(browser, "ana")).status_code == 303
+
+
+async def test_a_page_says_when_the_store_is_down_and_the_session_goes_on_afterwards(server, store, clock):
+    await server.user("ana")
+    browser = await server.logged_in("ana")
+    clock.seconds += 2
+    store.place.down = True
+    assert (await browser.get("/console/me")).status_code == 503
+    assert (await browser.post("/console/logout")).status_code == 503
+    store.place.down = False
+    assert (await browser.get("/console/me")).status_code == 200
 
 
 # --- forged requests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from herz.server.opening import open_store
 from herz.testing.certificates import Authority
 from herz.testing.etcd_cluster import EtcdCluster
 
@@ -221,6 +223,19 @@ def test_the_audit_log_is_whole_after_all_that(serve, herz):
             browser.post("/console/login", data={"name": "ana", "password": password})
         browser.post("/console/logout")
     assert json.loads(herz("audit", "verify", "--store", "sqlite:///herz.db", "--json"))["ok"]
+
+
+def test_one_server_deletes_what_is_over_for_all(serve, tmp_path):
+    serve("--require-tokens")
+    serve("--require-tokens")
+
+    async def duties() -> list[str]:
+        store = open_store(f"sqlite:///{tmp_path}/herz.db")
+        found = [entry.key for entry in (await store.range("/herz/duties/")).entries]
+        await store.close()
+        return found
+
+    until(lambda: asyncio.run(duties()).count("/herz/duties/door") == 1)
 
 
 @pytest.mark.parametrize(
