@@ -43,7 +43,7 @@ PAGES: Final = {
     "new-rollout": f"{PAY}/rollouts/new?release=5",
     "fleet": f"{PAY}/fleet",
     "instance": f"{PAY}/fleet/pay-3",
-    "explain": f"{PAY}/explain?key=db.pool",
+    "explain": f"{PAY}/explain?key=db.host",
     "impact": f"{PAY}/impact",
     "audit": "/console/audit",
     "sources": "/console/sources",
