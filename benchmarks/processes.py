@@ -177,7 +177,15 @@ def herz_pages(server: str, topic: str, count: str, *paths: str) -> Callable[...
     return answering(OpenPages(server, topic, int(count), list(paths)))
 
 
-COLLECTED: Final = ("etcd_raw", "etcd_hot", "etcd_sessions", "herz_instances", "herz_idle", "herz_members", "herz_pages")
+COLLECTED: Final = (
+    "etcd_raw",
+    "etcd_hot",
+    "etcd_sessions",
+    "herz_instances",
+    "herz_idle",
+    "herz_members",
+    "herz_pages",
+)
 """Where the collector runs as always, for it is part of what is measured."""
 
 

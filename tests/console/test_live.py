@@ -117,7 +117,7 @@ async def test_the_stream_says_hello_and_then_what_changes(browser, server, plan
         name, hello = await events.get()
         assert (name, hello["server"]) == ("hello", "test")
         await written(plane, "a: 1\n")
-        seen = set()
+        seen: set[str] = set()
         while not {"draft:pay/default", "audit"} <= seen:
             name, topics = await events.get()
             assert name == "changed"
