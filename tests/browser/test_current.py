@@ -28,7 +28,7 @@ async def live(pay):
 
 
 async def test_a_release_appears_without_loading_again(page, live, app):
-    await page.goto("/console/")
+    await page.goto(f"/console/?q={app}")
     row = page.get_by_role("row", name=app)
     await expect(row).to_contain_text("first")
     await page.evaluate("window.same = true")
@@ -40,7 +40,7 @@ async def test_a_release_appears_without_loading_again(page, live, app):
 
 
 async def test_an_instance_appears(page, live, app, instance):
-    await page.goto("/console/")
+    await page.goto(f"/console/?q={app}")
     row = page.get_by_role("row", name=app)
     await expect(row).to_contain_text("no instances")
     await asyncio.to_thread(instance, "one")
@@ -112,7 +112,7 @@ async def test_tabs_share_one_stream(visit, live, app):
     visit.context.on("request", lambda request: streams.append(request) if request.url.endswith("/live") else None)
     tabs = [await visit.page() for _ in range(8)]  # more than the six connections that a browser opens to a host
     for tab in tabs:
-        await tab.goto("/console/")
+        await tab.goto(f"/console/?q={app}")
     await live.set({"db.pool": 20})
     await live.release("second")
     for tab in tabs:
@@ -122,8 +122,8 @@ async def test_tabs_share_one_stream(visit, live, app):
 
 async def test_another_tab_takes_the_stream_over(visit, live, app):
     first, second = await visit.page(), await visit.page()
-    await first.goto("/console/")
-    await second.goto("/console/")
+    await first.goto(f"/console/?q={app}")
+    await second.goto(f"/console/?q={app}")
     await first.close()
     await live.set({"db.pool": 20})
     await live.release("second")
