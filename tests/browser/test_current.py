@@ -128,3 +128,34 @@ async def test_another_tab_takes_the_stream_over(visit, live, app):
     await live.set({"db.pool": 20})
     await live.release("second")
     await expect(second.get_by_role("row", name=app)).to_contain_text("second")
+
+
+async def test_what_was_asked_for_before_a_filter_does_not_come_back_over_it(visit, live, app):
+    page = await visit.page()
+    held, asked, go_on = [], asyncio.Event(), asyncio.Event()
+
+    async def hold(route):
+        if "x-herz-live" in route.request.headers and not held:
+            held.append(route)
+            answer = await route.fetch()
+            asked.set()
+            await go_on.wait()
+            await route.fulfill(response=answer)
+        else:
+            await route.continue_()
+
+    await page.goto(f"/console/?q={app[:3]}")
+    await page.route("**/console/?q=*", hold)
+    await live.set({"db.pool": 20})  # the page asks for itself, without the filter below
+    async with asyncio.timeout(10):
+        await asked.wait()
+    await page.get_by_role("searchbox").fill("nothing is called like that")
+    await expect(page.get_by_text("No application is called like that.")).to_be_visible()
+    await page.evaluate(
+        """() => new MutationObserver(() => { if (document.querySelector("#rows table")) window.came = true; })
+          .observe(document.getElementById("rows").parentElement, {childList: true, subtree: true})"""
+    )
+    async with page.expect_response(lambda response: "nothing" in response.url):  # it asks again, with the filter
+        go_on.set()
+    await expect(page.get_by_text("No application is called like that.")).to_be_visible()
+    assert await page.evaluate("window.came") is None

@@ -110,9 +110,10 @@ export async function refresh() {
 }
 
 async function read() {
+  const asked = location.href;
   let answer;
   try {
-    answer = await fetch(location.href, { headers: { "x-herz-live": "1" }, cache: "no-store", redirect: "manual" });
+    answer = await fetch(asked, { headers: { "x-herz-live": "1" }, cache: "no-store", redirect: "manual" });
   } catch {
     lost();
     return;
@@ -124,6 +125,7 @@ async function read() {
   if (answer.status >= 500) { lost(); return; }
   if (!answer.ok) { location.replace(location.href); return; } // what it was about is gone, or may not be seen any more
   const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (location.href !== asked) { again = true; return; } // a filter has changed the address meanwhile
   if (next.documentElement.dataset.version !== document.documentElement.dataset.version) {
     tell("updated", "reload", () => location.reload());
     return;
