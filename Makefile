@@ -5,6 +5,7 @@
 PY := .venv/bin/python
 FUZZ_SECONDS ?= 60
 SEED ?= 1
+WORKERS ?= 3
 EVENTS ?= 1000000
 
 .PHONY: help setup assets servers demo test quick lint types rules changes tests format api changelog bench faults fuzz screenshots wheel clean
@@ -52,7 +53,7 @@ tests: setup ## tests, examples and the guide's examples
 
 quick: setup ## the tests without the slow ones, and laws on a fifth of the examples
 	@$(PY) tools/assets.py --tests
-	@FUZZ_SECONDS=1 $(PY) -m pytest -q -m "not slow" --hypothesis-profile=quick
+	@FUZZ_SECONDS=1 $(PY) -m pytest -q -m "not slow" --hypothesis-profile=quick -n $(WORKERS) --dist loadscope
 
 format: setup ## let ruff write the format
 	@$(PY) -m ruff check --fix .
