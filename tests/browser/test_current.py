@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -132,7 +133,8 @@ async def test_another_tab_takes_the_stream_over(visit, live, app):
 
 async def test_what_was_asked_for_before_a_filter_does_not_come_back_over_it(visit, live, app):
     page = await visit.page()
-    held, asked, go_on = [], asyncio.Event(), asyncio.Event()
+    held: list[Any] = []
+    asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(route):
         if "x-herz-live" in route.request.headers and not held:
