@@ -12,24 +12,18 @@ from pathlib import Path
 from typing import Final
 
 from herz.testing.browser import Chromium
-from herz.testing.console_scene import CLOSED, PAGES, scene
+from herz.testing.console_scene import CLOSED, LOOKS, PAGES, scene
 from herz.testing.control_plane import ControlPlaneServer
 
 ROOT: Final = Path(__file__).parents[1]
 OUT: Final = ROOT / "build" / "screenshots"
-LOOKS: Final = {
-    "light": {},
-    "dark": {"dark": True},
-    "phone": {"phone": True},
-    "chinese": {"language": "zh-CN"},
-}
 
 
 async def take(chromium: Chromium, url: str, pages: dict[str, str], wanted: set[str]) -> bool:
     """Write the pictures of these pages; whether all are without fault."""
     well = True
     for look, options in LOOKS.items():
-        visit = await chromium.visit(url, timezone="Europe/Berlin", **options)  # type: ignore[arg-type]
+        visit = await chromium.visit(url, timezone="Europe/Berlin", **options)
         for name, path in pages.items():
             if wanted and name not in wanted:
                 continue

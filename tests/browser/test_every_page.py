@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from herz.testing.console_scene import CLOSED, PAGES, scene
+from herz.testing.console_scene import CLOSED, LOOKS, PAGES, scene
 from herz.testing.control_plane import ControlPlaneServer
 
 pytestmark = pytest.mark.slow
-
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {},
-    "dark": {"dark": True},
-    "phone": {"phone": True},
-    "chinese": {"language": "zh-CN"},
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -80,7 +80,17 @@ async def test_a_language_that_was_chosen_stays(browser):
     assert "概览" in (await browser.get("/console/", headers={"accept-language": "en"})).text
 
 
-@pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "/console/\\evil", "javascript:x"])
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/console/\\evil",
+        "javascript:x",
+        "/console/../api",
+        "/console/\r\nx: y",
+    ],
+)
 async def test_the_language_leads_nowhere_else(browser, elsewhere):
     answer = await browser.post("/console/language", data={"language": "zh", "next": elsewhere})
     assert answer.headers["location"] == "/console/"
@@ -96,3 +106,11 @@ async def test_what_is_put_into_a_translation_is_escaped(browser, plane):
     page = await browser.get("/console/", headers={"accept-language": "zh"})
     assert "&lt;b&gt;bold" in page.text
     assert "<b>bold" not in page.text
+
+
+@pytest.mark.parametrize(
+    "here", ["/console/login", "/console/welcome", "/console", "/console/apps/pay/default/fleet?q=x"]
+)
+async def test_the_language_is_changed_on_the_page_that_one_is_at(browser, here):
+    answer = await browser.post("/console/language", data={"language": "zh", "next": here})
+    assert answer.headers["location"] == here

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from herz import Herz
 from herz.client import ControlPlane, Namespace
@@ -18,6 +18,13 @@ from herz.release.content import Content, LayerText
 from herz.release.plan import Plan, PlanKind
 from herz.testing.control_plane import ControlPlaneServer
 
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": {},
+    "dark": {"dark": True},
+    "phone": {"phone": True},
+    "chinese": {"language": "zh-CN"},
+}
+"""How pages are looked at: options of `Chromium.visit`."""
 PAY: Final = "/console/apps/pay/default"
 PAGES: Final = {
     "overview": "/console/",

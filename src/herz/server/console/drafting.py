@@ -12,11 +12,12 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery, JSONBody
 from litestar.response import Redirect
 
-from herz.errors import HerzError, UsageError
+from herz.errors import HerzError
 from herz.release.approval import ApprovalState
 from herz.release.content import DIMENSIONS, Content, LayerText
 from herz.server.access import Caller, require
 from herz.server.api_drafts import DraftBody
+from herz.server.console.confirming import confirmed
 from herz.server.console.pages import page
 from herz.server.console.shown import ROWS, Table, disputes, table
 from herz.server.door.entering import enters
@@ -256,12 +257,6 @@ async def delete(
     except HerzError as error:
         return await draft_page(request, plane, app, namespace, problem=body_of(error)[0])
     return Redirect(f"/console/apps/{app}/{namespace}/draft", status_code=303)
-
-
-def confirmed(typed: str, word: str) -> None:
-    """Nothing; `UsageError` where somebody did not type what a dangerous deed asks for."""
-    if typed.strip() != word:
-        raise UsageError("this was not confirmed; nothing was changed", remedy=f"type {word} into the last field")
 
 
 def as_json(value: Any) -> Response[bytes]:

@@ -17,8 +17,8 @@ from herz.server.console.application import known, page_of
 from herz.server.console.fleet_export import as_csv, as_json
 from herz.server.console.fleet_filter import ORDERS, STATES, Choices, Filter, Row
 from herz.server.console.graphs import Drawing, drawing, parts_of
-from herz.server.console.pages import LIVE, page
-from herz.server.door.entering import enters
+from herz.server.console.pages import page
+from herz.server.door.entering import LIVE, enters
 from herz.server.hub import Hub
 from herz.server.impact import Impacts
 from herz.server.plane import Plane

@@ -17,9 +17,9 @@ from herz.release.content import Content
 from herz.release.rollout import Rollout
 from herz.server.console.drafting import EAGER, size_of
 from herz.server.console.masking import masked
-from herz.server.console.pages import LIVE, page
+from herz.server.console.pages import page
 from herz.server.console.shown import Table, table
-from herz.server.door.entering import enters
+from herz.server.door.entering import LIVE, enters
 from herz.server.hub import Hub
 from herz.server.plane import Plane
 from herz.server.rollouts.book import Book

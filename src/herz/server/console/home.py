@@ -20,8 +20,9 @@ from herz.server.access import Caller
 from herz.server.audit import AuditEntry
 from herz.server.console.changes import Changes
 from herz.server.console.language import COOKIE, LANGUAGES
-from herz.server.console.pages import LIVE, page
-from herz.server.door.entering import enters, same_origin
+from herz.server.console.pages import page
+from herz.server.door.answers import page_of, posted
+from herz.server.door.entering import LIVE, enters
 from herz.server.drafts import Draft
 from herz.server.glance import glances
 from herz.server.hub import Hub, Namespace
@@ -157,11 +158,10 @@ async def language(
     data: Annotated[Language, Body(media_type=RequestEncodingType.URL_ENCODED)],
 ) -> Redirect:
     """Read the console in another language from now on."""
-    same_origin(request)
+    posted(request)
     found = data.language if data.language in LANGUAGES else "en"
-    back = data.next if data.next.startswith("/console/") and "\\" not in data.next else "/console/"
     kept = Cookie(key=COOKIE, value=found, path="/console", samesite="lax", httponly=True, max_age=365 * 86400)
-    return Redirect(back, status_code=303, cookies=[kept])
+    return Redirect(page_of(data.next), status_code=303, cookies=[kept])
 
 
 PAGES: Final = (home, language)

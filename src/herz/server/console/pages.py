@@ -24,11 +24,11 @@ from herz.server.console.changes import Changes
 from herz.server.console.language import LANGUAGES, chosen, translations
 from herz.server.console.shown import visible
 from herz.server.console.static_files import StaticFiles
+from herz.server.door.entering import LIVE
 from herz.server.plane import Plane
 from herz.server.sized import Sized
 from herz.server.tokens import Scope
 
-LIVE: Final = "x-herz-live"
 KEPT: Final = 200
 """Pages that many have open, kept until a topic of theirs changes."""
 KEPT_LENGTH: Final = 256 * 1024

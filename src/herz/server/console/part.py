@@ -33,10 +33,10 @@ from herz.server.console import (
 from herz.server.console.changes import Changes
 from herz.server.console.key_history import Pasts
 from herz.server.console.live import OpenPages
-from herz.server.console.pages import LIVE, Pages, page
+from herz.server.console.pages import Pages, page
 from herz.server.console.static_files import StaticFiles
 from herz.server.door.cookies import renewing
-from herz.server.door.entering import EnterNeeded
+from herz.server.door.entering import LIVE, EnterNeeded
 from herz.server.hub import Hub
 from herz.server.origins import OriginsOf
 from herz.server.plane import Part, Plane

@@ -13,7 +13,8 @@ from litestar.response import Redirect
 
 from herz.errors import HerzError, UsageError
 from herz.server.access import Caller, require
-from herz.server.console.drafting import DRAFT, confirmed, draft_page
+from herz.server.console.confirming import confirmed
+from herz.server.console.drafting import DRAFT, draft_page
 from herz.server.console.history import RELEASES, release_page, releases_page
 from herz.server.door.entering import enters
 from herz.server.plane import Plane

@@ -25,7 +25,13 @@ Asked = Request[Any, Any, Any]
 
 
 def next_of(wanted: str) -> str:
-    """Where to go after a login: a path below `/console`, whatever was asked for."""
+    """Where to go after a login: a page that needs one, whatever was asked for."""
+    found = page_of(wanted)
+    return HOME if urlsplit(found).path.split("/")[2:3] in (["login"], ["logout"], ["welcome"]) else found
+
+
+def page_of(wanted: str) -> str:
+    """A path below `/console`, whatever was asked for."""
     if not wanted or len(wanted) > _LENGTH or _ELSEWHERE.search(unquote(wanted)):
         return HOME
     try:
@@ -34,7 +40,7 @@ def next_of(wanted: str) -> str:
         return HOME
     steps = unquote(parts.path).split("/")
     below = steps[:2] == ["", "console"] and not {".", ".."} & set(steps) and "" not in steps[2:-1]
-    if parts.scheme or parts.netloc or not below or steps[2:3] in (["login"], ["logout"], ["welcome"]):
+    if parts.scheme or parts.netloc or not below:
         return HOME
     return quote(parts.path, safe="/%:@+,;=~!$&'()*") + (f"?{quote(parts.query, safe=_QUERY)}" if parts.query else "")
 

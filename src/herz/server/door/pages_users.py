@@ -10,8 +10,9 @@ from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, FromQuery
 
-from herz.errors import HerzError, UsageError
+from herz.errors import HerzError
 from herz.server.access import Caller
+from herz.server.console.confirming import confirmed
 from herz.server.console.pages import page
 from herz.server.door.answers import Asked, sent_to, told_again
 from herz.server.door.cookies import base_url
@@ -139,7 +140,7 @@ async def disable(
 ) -> Response[Any]:
     """Nobody comes in by this name any more, and its sessions end."""
     try:
-        _check_confirmed(data.confirm, name)
+        confirmed(data.confirm, name)
         await plane.of(Door).users.disable(name, by=caller.by)
     except HerzError as error:
         return await _shown(request, plane, error=error)
@@ -165,7 +166,7 @@ async def remove(
 ) -> Response[Any]:
     """The user is gone with all roles; the audit log still names them."""
     try:
-        _check_confirmed(data.confirm, name)
+        confirmed(data.confirm, name)
         await plane.of(Door).users.remove(name, by=caller.by)
     except HerzError as error:
         return await _shown(request, plane, error=error)
@@ -191,17 +192,12 @@ async def revoke(
 ) -> Response[Any]:
     """And taken away again."""
     try:
-        _check_confirmed(data.confirm, data.subject)
+        confirmed(data.confirm, data.subject)
         binding = Binding.parse(data.subject, f"{data.app}:{data.role}")
         await plane.of(Door).users.revoke(binding, by=caller.by)
     except HerzError as error:
         return await _shown(request, plane, error=error)
     return sent_to(request, USERS)
-
-
-def _check_confirmed(typed: str, name: str) -> None:
-    if typed.strip() != name:
-        raise UsageError(f"type {name} to confirm", remedy="nothing was changed")
 
 
 HANDLERS: Final = (users, add, invite, disable, enable, remove, grant, revoke)
