@@ -52,6 +52,34 @@ async def test_a_new_store_can_be_read_by_its_owner_only(tmp_path: Path) -> None
     await store.close()
 
 
+async def test_who_is_cancelled_while_leaving_a_damaged_store_is_cancelled(path: Path) -> None:
+    store = SqliteStore(path, check_s=0.05)
+    followed, leaving = asyncio.Event(), asyncio.Event()
+
+    async def follow() -> None:
+        async with store.watch("/config/pay/", 0) as items:
+            followed.set()
+            leave = store._lookout.leave  # type: ignore[union-attr]
+
+            async def left(listener: asyncio.Event) -> None:
+                leaving.set()
+                await leave(listener)
+
+            store._lookout.leave = left  # type: ignore[union-attr, method-assign]
+            async for _ in items:
+                pass
+
+    task = asyncio.create_task(follow())
+    await followed.wait()
+    for suffix in ("", "-wal"):
+        Path(f"{path}{suffix}").write_bytes(b"overwritten" * 1000)
+    await leaving.wait()  # the damage has ended the watch, which now waits for the end of the looking
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await store.close()
+
+
 @pytest.mark.parametrize("damage", ["header", "garbage", "middle", "truncated"])
 async def test_a_damaged_file_is_named_and_left_as_it_is(path: Path, store: SqliteStore, damage: str) -> None:
     data = bytearray(path.read_bytes())

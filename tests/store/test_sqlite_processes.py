@@ -6,14 +6,13 @@ import asyncio
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -70,35 +69,31 @@ async def main():
     await store.status()
     for number in range(int(sys.argv[2])):
         await asyncio.sleep(0.005)
-        # The time is taken when the writer begins: the write itself is part of what is measured.
-        await store.put("/t", repr(time.clock_gettime(time.CLOCK_MONOTONIC)).encode())
+        await store.put("/t", b"%d" % number)
     await store.close()
 asyncio.run(main())
 """
 
 
 @pytest.mark.parametrize(
-    ("file_events", "limit_ms"), [pytest.param(True, 20, id="inotify"), pytest.param(False, 100, id="polling")]
+    "noticing",
+    [
+        pytest.param({"file_events": True, "poll_s": 3600.0}, id="inotify"),
+        pytest.param({"file_events": False, "poll_s": 0.005}, id="polling"),
+    ],
 )
-async def test_a_write_of_another_process_is_seen_in_milliseconds(
-    tmp_path: Path, file_events: bool, limit_ms: float, start: Start, record_property: Callable[[str, object], None]
+async def test_every_write_of_another_process_is_seen_without_the_look_that_heals(
+    tmp_path: Path, noticing: dict[str, Any], start: Start
 ) -> None:
-    store = SqliteStore(tmp_path / "herz.db", file_events=file_events)
+    # How soon is measured by the benchmark of the store; here nothing but the way under test can bring it in time.
+    store = SqliteStore(tmp_path / "herz.db", check_s=3600.0, progress_s=3600.0, **noticing)
     count = 200
     async with store.watch("/t", (await store.status()).revision) as items:
         process = start(WRITER, store.path, count)
-        delays: list[float] = []
-        while len(delays) < count:
-            changes = await next_changes(items)
-            sent = float(changes.events[0].entry.value)
-            delays.append((time.clock_gettime(time.CLOCK_MONOTONIC) - sent) * 1000)
+        seen = [(await next_changes(items)).events[0].entry.value for _ in range(count)]
+    assert seen == [b"%d" % number for number in range(count)]
     assert process.wait(10) == 0
     await store.close()
-    delays.sort()
-    median, p99 = statistics.median(delays), delays[int(count * 0.99)]
-    record_property("visible_ms", {"p50": median, "p99": p99, "max": delays[-1]})
-    print(f"write in another process -> visible: p50 {median:.2f} ms, p99 {p99:.2f} ms, max {delays[-1]:.2f} ms")
-    assert p99 <= limit_ms
 
 
 async def test_a_writer_that_is_not_ours_is_seen_as_well(store: SqliteStore, start: Start) -> None:
@@ -182,7 +177,8 @@ async def test_eight_processes_that_compare_and_set_lose_no_increment(store: Sql
     assert (entry.value, entry.version) == (b"200", 200)
 
 
-async def test_a_lease_of_a_process_that_died_is_swept_by_another(store: SqliteStore, start: Start) -> None:
+async def test_a_lease_of_a_process_that_died_is_swept_by_another(tmp_path: Path, start: Start) -> None:
+    store = SqliteStore(tmp_path / "herz.db", check_s=3600.0)  # the lease's own end is what makes it look
     code = """
         async def main():
             store = SqliteStore(path)
@@ -196,11 +192,10 @@ async def test_a_lease_of_a_process_that_died_is_swept_by_another(store: SqliteS
     revision = int(process.stdout.readline())
     process.kill()
     process.wait(10)
-    began = time.monotonic()
     async with store.watch("/services/", revision) as items:
         changes = await next_changes(items)
     assert changes.events[0].type.value == "delete"
-    assert time.monotonic() - began < 1.0
+    await store.close()
 
 
 async def test_a_lease_is_swept_by_the_writes_of_a_process_that_does_not_watch(

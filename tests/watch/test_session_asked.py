@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -163,5 +164,32 @@ def test_a_stop_while_what_came_cannot_be_handed_on_ends_it(told) -> None:
         assert watching.task.cancelled()
         assert watching.session.state is State.IDLE
         assert watching.handled < place.revision  # it counts as not dealt with, and would come again
+
+    told(story)
+
+
+def test_a_stop_ends_it_although_closing_what_it_followed_fails_instead(told) -> None:
+    async def story(place, writer, watching) -> None:
+        source, follow = watching.source, watching.source.follow
+        entered = asyncio.Event()
+
+        @asynccontextmanager
+        async def closing_badly(after: int) -> AsyncIterator[Any]:
+            try:
+                async with follow(after) as items:
+                    entered.set()
+                    yield items
+            finally:
+                raise SourceUnavailable("it cannot be closed")  # as a place that lost its disk meanwhile
+
+        source.follow = closing_badly
+        place.cut()
+        await entered.wait()
+        await watching.until(lambda: watching.session.state is State.ACTIVE)
+        watching.task.cancel()
+        await asyncio.wait({watching.task}, timeout=3600)
+        source.follow = follow
+        assert watching.task.cancelled()
+        assert watching.session.state is State.IDLE
 
     told(story)

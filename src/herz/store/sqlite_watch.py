@@ -89,8 +89,7 @@ class Lookout:
         if task is not None and not self._listeners:
             self._task = None
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)  # a cancellation of our own still comes out of this
 
     def wake_listeners(self) -> None:
         """Make everybody look for themselves."""

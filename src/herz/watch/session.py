@@ -153,11 +153,12 @@ class Session:
                 self._tell()
                 try:
                     await self._attempt()
-                except HerzError as error:
-                    await self._failed(error)
                 except (Exception, asyncio.CancelledError) as error:
-                    if isinstance(error, asyncio.CancelledError) and _to_be_cancelled():
-                        raise
+                    if _to_be_cancelled():  # whatever else came out of it, as from closing what was followed
+                        raise asyncio.CancelledError from error
+                    if isinstance(error, HerzError):
+                        await self._failed(error)
+                        continue
                     # Nobody foresaw it: following goes on, and the log has the traceback.
                     logger.error("%s: internal error while following", self.source.origin, exc_info=error)
                     what = f"{self.source.origin}: internal error: {type(error).__name__}"

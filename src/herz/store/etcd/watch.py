@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any, Final
 
 from herz.errors import HerzError, NotRunning, RevisionExpired, SourceDenied, SourceUnavailable, StoreError
@@ -363,8 +362,7 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)  # a cancellation of our own still comes out of this
         if self._stream is not None:
             self._stream.cancel()
         if self._connection is not None:

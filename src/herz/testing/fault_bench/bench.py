@@ -264,10 +264,7 @@ class Bench(Stage):
         assert present == self.log.state, "the writer's log and the store disagree"  # noqa: S101  the oracle
         await self.until(lambda: self.hot.state == present, "Herz holds what the store holds")
         newest = max(self.log.written, default=0)
-        await self.until(
-            lambda: any(one.revision >= newest for one in reversed(self.hot.heard)) or not newest,
-            "Herz has heard the newest revision",
-        )
+        await self.until(lambda: not newest or self.hot.has_heard(newest), "Herz has heard the newest revision")
         await asyncio.sleep(0.2)  # what comes a second time should have come by now
 
     async def finish(self) -> None:

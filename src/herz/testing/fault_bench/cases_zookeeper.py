@@ -214,6 +214,7 @@ async def _story(stage: Stage, at: _Faults) -> None:
 
     async def settle(what: str) -> None:
         await stage.until(lambda: hot.state == log.state, f"Herz holds what ZooKeeper holds, {what}", FOUND_S)
+        await stage.until(lambda: hot.has_heard(max(log.written)), f"Herz has heard the newest of it, {what}", FOUND_S)
 
     await write(0.02)  # slowly enough for each to be seen
     await settle("at first")

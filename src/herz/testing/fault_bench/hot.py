@@ -49,6 +49,14 @@ class HotClient:
         """Stop."""
         await self.herz.astop()
 
+    def has_heard(self, revision: int) -> bool:
+        """Whether its listener was handed `revision`, or what is newer, in the epoch that is in force.
+
+        Listeners hear what is in force already: to compare `state` alone says nothing of `heard`.
+        """
+        epoch = self.herz.snapshot.epoch
+        return any(one.revision >= revision and one.epoch == epoch for one in reversed(self.heard))
+
     @property
     def state(self) -> dict[str, str]:
         """What is in force."""
