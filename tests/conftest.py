@@ -1,17 +1,22 @@
-"""What every test relies on: an environment without Herz's own variables, and how many examples a law is tried on.
+"""What every test relies on: an environment without Herz's own variables, a Ctrl-C that arrives, and the tries of laws.
 
-CI tries the same ones every time. `make quick` (`--hypothesis-profile=quick`) tries a fifth of them.
+CI tries a law on the same examples every time. `make quick` (`--hypothesis-profile=quick`) tries a fifth of them.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 # Profiles and overrides of the developer's own shell must not reach the tests.
 for name in [name for name in os.environ if name.startswith("HERZ_")]:
     del os.environ[name]
+
+# A shell that starts the tests in the background has its children ignore Ctrl-C, which some of them are sent.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples that take long on a busy machine are no fault of the law, so there is no deadline.
 settings.register_profile("dev", deadline=None)
