@@ -24,7 +24,7 @@ from herz.model.secret import SecretKeys
 from herz.model.tree import Tree
 from herz.settings import Settings, read_settings
 from herz.sources.arguments import ArgumentSource
-from herz.sources.base import Remote, Source
+from herz.sources.base import Remote, Source, close_each
 from herz.sources.environment import EnvironmentSource
 from herz.sources.file_patterns import WatchPaths
 from herz.sources.urls import SourceContext, masked, source_for
@@ -59,11 +59,11 @@ async def load(wanted: Wanted, clock: Callable[[], float], *, make: Callable[...
         try:
             loaded = await _round(wanted, settings, clock, partial(_made, own, make))
         except BaseException:
-            await _close(own)
+            await close_each(own)
             raise
         if loaded.settings == settings:
             return loaded
-        await _close(own)
+        await close_each(own)
         settings = loaded.settings
     raise ConfigLoadError(
         f"herz.config.import still names new sources after {ROUNDS} rounds",
@@ -181,11 +181,3 @@ def _went_back(name: str, document: Document, last_good: LastGood) -> bool:
 
 def _not_loaded(error: HerzError, remedy: str | None) -> ConfigLoadError:
     return ConfigLoadError(f"the configuration cannot be loaded: {error.what}", where=error.where, remedy=remedy)
-
-
-async def _close(sources: Sequence[Source]) -> None:
-    """Let go of the sources of a round that failed or was not the last; the next one makes its own."""
-    for source in sources:
-        close = getattr(source, "close", None)
-        if close is not None:
-            await close()

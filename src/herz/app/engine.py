@@ -116,11 +116,15 @@ class Engine:
 
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancel `tasks` and wait for their end; what one of them raises then is logged by the loop."""
+    """Cancel `tasks` and wait for their end; what one of them raises then is logged by the loop.
+
+    One that is being cancelled already is closing what it had opened: a second time would interrupt that.
+    """
     import asyncio
 
     for task in tasks:
-        task.cancel()
+        if not task.cancelling():
+            task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     for task in tasks:
         if not task.cancelled() and (error := task.exception()) is not None:

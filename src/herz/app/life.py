@@ -30,6 +30,10 @@ START_LIMIT_S = 120.0
 """How long a call in a forked child waits for the start that goes on in the background."""
 
 
+UNDO_LIMIT_S = 10.0
+"""How long a start that failed or was given up waits for what it had opened to be closed."""
+
+
 class Life:
     """Starts and stops, any number of times in turn; each has a `scope` of its own, with the same declarations."""
 
@@ -49,6 +53,7 @@ class Life:
         """What runs, if anything; in a forked child it may not have loaded yet: `running` waits for that."""
         self.phase = Phase.NEW
         self._starting: Future[None] | None = None
+        self._beginning: asyncio.Task[None] | None = None
         enroll(self)
 
     def running(self) -> Runtime:
@@ -75,7 +80,7 @@ class Life:
         try:
             self.engine.call(self._start())
         except BaseException:
-            self._abandon()
+            self._undo()
             raise
 
     async def astart(self) -> None:
@@ -86,7 +91,7 @@ class Life:
         try:
             await self.engine.await_(self._start())
         except BaseException:
-            self._abandon()
+            await asyncio.to_thread(self._undo)
             raise
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -94,6 +99,7 @@ class Life:
             raise UsageError("Herz is running already", remedy="start it once, at the outermost place")
         if self.scope.stopped:
             self.scope = self.scope.successor()
+        self._beginning = None
         self.engine.start()
         self.runner.attach(self.engine.loop)
         self.runner.capture(loop)
@@ -102,11 +108,31 @@ class Life:
         self.runtime = self._make(self.wanted, self.scope, models, self.dispatcher, phase=self._become)
 
     async def _start(self) -> None:
+        import asyncio
+
+        self._beginning = asyncio.current_task()
         runtime = self.running()
         await runtime.load()
         updater = runtime.updater
         self.listeners.loaded(lambda: Present(updater.generation, updater.composition))
         runtime.watch()
+
+    def _undo(self) -> None:
+        """Take back a start that failed, or that was given up, be it in the moment in which it succeeded."""
+        try:
+            self.engine.call(self._undone(), UNDO_LIMIT_S)
+        except Exception as error:  # why the start failed is what the caller is told
+            logger.warning("not everything that the start had opened could be closed: %r", error)
+        finally:
+            self._abandon()
+
+    async def _undone(self) -> None:
+        import asyncio
+
+        if self._beginning is not None:
+            await asyncio.wait({self._beginning})
+        if self.phase.running and self.runtime is not None:
+            await self.runtime.stop(held_s=0.0)
 
     def _abandon(self, limit_s: float = 10.0) -> None:
         self._become(Phase.STOPPED)

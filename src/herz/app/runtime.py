@@ -24,7 +24,7 @@ from herz.live.dispatcher import Dispatcher
 from herz.live.scope import Scope
 from herz.model.snapshot import Snapshot
 from herz.settings import AT_START, Settings, read_settings
-from herz.sources.base import Remote
+from herz.sources.base import Remote, close_each
 from herz.watch.backoff import POLICIES
 from herz.watch.core import Says, State
 from herz.watch.session import Session
@@ -94,12 +94,11 @@ class Runtime:
                 await self._scope.after_fork(self.updater.snapshot)
             else:
                 await self._scope.open(self.updater.snapshot)
-        except HerzError as error:
+        except BaseException as error:
             await self._close_sources()
-            raise ConfigLoadError(f"the configuration is not valid: {error}") from error
-        except Exception:  # a fault of the program's own: it is told as it is
-            await self._close_sources()
-            raise
+            if isinstance(error, HerzError):
+                raise ConfigLoadError(f"the configuration is not valid: {error}") from error
+            raise  # a fault of the program's own is told as it is
         self._warn_uncovered(loaded)
         self._warn_unknown()
         self._phase(Phase.LOADED)
@@ -357,11 +356,8 @@ class Runtime:
         await self._close_sources()
 
     async def _close_sources(self) -> None:
-        for feed in self.feeds:
-            close = getattr(feed.source, "close", None)
-            given = any(feed.source is spec for spec in self._wanted.specs)  # its owner may use it again
-            if close is not None and not given:
-                await close()
+        given = {id(spec) for spec in self._wanted.specs}  # their owner may use them again
+        await close_each(feed.source for feed in self.feeds if id(feed.source) not in given)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -20,7 +20,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -197,6 +197,17 @@ class Reporter(Protocol):
 
     async def detach(self) -> None:
         """Nothing runs any more: withdraw what was reported. `running` is not called again."""
+
+
+async def close_each(sources: Iterable[Source]) -> None:
+    """Close those of `sources` that can be closed, the last one first; one that fails does not keep the others open.
+
+    Cancelling this interrupts the closing that is under way, and no other. What failed last is raised.
+    """
+    async with AsyncExitStack() as closing:
+        for source in sources:
+            if (close := getattr(source, "close", None)) is not None:
+                closing.push_async_callback(close)
 
 
 class Stream(AsyncIterator[Item]):

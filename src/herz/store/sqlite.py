@@ -134,8 +134,10 @@ class SqliteStore(Store):
         return await asyncio.to_thread(verify, self.path)
 
     async def close(self) -> None:
-        await self._writer.close()
-        await self._reader.close()
+        try:
+            await self._writer.close()
+        finally:
+            await self._reader.close()
         if self._lookout is not None and self._lookout.process == os.getpid():
             self._lookout.wake_listeners()
 

@@ -138,8 +138,10 @@ class Lane:
         self._closed = True
         executor, self._executor = self._executor, None
         if executor is not None:
-            await asyncio.get_running_loop().run_in_executor(executor, self._close)
-            executor.shutdown(wait=False)
+            try:
+                await asyncio.get_running_loop().run_in_executor(executor, self._close)
+            finally:
+                executor.shutdown(wait=False)  # behind the closing, also where nobody waits for that any more
         else:
             self._close()
 
