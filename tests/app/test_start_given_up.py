@@ -19,6 +19,12 @@ def lanes() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("herz-sqlite")}
 
 
+def _ended(threads: set[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive(), "a store was left open"
+
+
 @pytest.fixture
 async def sources(tmp_path: Path) -> AsyncIterator[list[str]]:
     """A store, and a file that names one more source, so that everything is read twice."""
@@ -29,9 +35,7 @@ async def sources(tmp_path: Path) -> AsyncIterator[list[str]]:
     (tmp_path / "app.yml").write_text(f"herz.config.import: {tmp_path}/more.yml\n")
     before = lanes()
     yield [f"sqlite:///{tmp_path}/herz.db#app", str(tmp_path / "app.yml")]
-    async with asyncio.timeout(10):
-        while lanes() - before:
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(_ended, lanes() - before)
 
 
 async def test_at_any_moment(sources: list[str]) -> None:
