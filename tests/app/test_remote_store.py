@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -137,14 +138,19 @@ herz.stop()
 def forked(server: EtcdServer, when: str) -> list[str]:
     """What parent and child say; the value changes when the parent is ready."""
     arguments = [sys.executable, "-c", FORKED, server.url(PREFIX, proof="500ms"), when]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with (
+        TemporaryFile("w+") as errors,
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         assert process.stdout is not None
         said = []
         for line in process.stdout:
             said.append(line.strip())
             if line == "ready\n":
                 put(server, "service/n", 2)
-        assert process.wait(30) == 0
+        ended = process.wait(30)
+        errors.seek(0)
+        assert ended == 0, errors.read()
     return sorted(said)
 
 

@@ -150,16 +150,11 @@ class Life:
             self._abandon()
 
     async def astop(self) -> None:
-        """`Herz.astop`."""
+        """`Herz.astop`; it goes on to its end also when the caller gives up waiting for that."""
         import asyncio
 
-        runtime = self.runtime
-        if runtime is None:
-            return
-        try:
-            await self.engine.await_(runtime.stop())
-        finally:
-            await asyncio.to_thread(self._abandon)
+        if self.runtime is not None:
+            await asyncio.shield(asyncio.to_thread(self.stop))
 
     def _become(self, phase: Phase) -> None:
         if phase is self.phase:

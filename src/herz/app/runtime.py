@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -344,16 +345,17 @@ class Runtime:
         """
         self._stopping = True
         self._phase(Phase.STOPPING)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-        if not await self._dispatcher.drain(LISTENERS_LIMIT_S):
-            logger.warning("stopped while listeners were still busy; what they had not heard is dropped")
-        if self._reporting is not None:
-            await self._reporting.detach()
-        await self._scope.close(held_s)
-        await self._close_sources()
+        async with AsyncExitStack() as closing:  # what is left is closed also where one step fails, or is given up
+            closing.push_async_callback(self._close_sources)
+            closing.push_async_callback(self._scope.close, held_s)
+            if self._reporting is not None:
+                closing.push_async_callback(self._reporting.detach)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks.clear()
+            if not await self._dispatcher.drain(LISTENERS_LIMIT_S):
+                logger.warning("stopped while listeners were still busy; what they had not heard is dropped")
 
     async def _close_sources(self) -> None:
         given = {id(spec) for spec in self._wanted.specs}  # their owner may use them again

@@ -1,10 +1,11 @@
-"""A start that is given up, whenever that may be, leaves nothing open."""
+"""A start or a stop that is given up, whenever that may be, leaves nothing open."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ async def sources(tmp_path: Path) -> AsyncIterator[list[str]]:
     await asyncio.to_thread(_ended, lanes() - before)
 
 
-async def test_at_any_moment(sources: list[str]) -> None:
+async def test_a_start_at_any_moment(sources: list[str]) -> None:
     ended = set()
     for milliseconds in (step / 2 for step in range(80)):
         herz = Herz(*sources, environment={})
@@ -55,7 +56,7 @@ async def test_at_any_moment(sources: list[str]) -> None:
     assert "given up" in ended
 
 
-async def test_in_the_moment_in_which_it_succeeded(sources: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_in_the_moment_in_which_it_succeeded(sources: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     herz = Herz(*sources, environment={})
     objects: list[str] = []
 
@@ -98,3 +99,26 @@ async def test_why_a_start_failed_is_told_also_where_closing_fails(
     with pytest.raises(LookupError, match="the start"):
         await herz.astart()
     assert herz.state is Phase.STOPPED
+
+
+async def test_a_stop_goes_on_although_nobody_waits_for_it(sources: list[str]) -> None:
+    for milliseconds in range(20):
+        herz, closed = Herz(*sources, environment={}), threading.Event()
+
+        class Pool:
+            def __init__(self, closed: threading.Event) -> None:
+                self.closed = closed
+
+            async def aclose(self) -> None:
+                await asyncio.sleep(0.002)
+                self.closed.set()
+
+        @herz.refresh_scope(eager=True)
+        def pool(closed: threading.Event = closed) -> Pool:
+            return Pool(closed)
+
+        await herz.astart()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(milliseconds / 1000):
+                await herz.astop()
+        assert await asyncio.to_thread(closed.wait, 10)
