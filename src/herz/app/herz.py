@@ -146,7 +146,10 @@ class Herz:
     # --- life ---------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Load, then watch. Returns when the first configuration is complete and valid; `ConfigLoadError` otherwise."""
+        """Load, then watch. Returns when the first configuration is complete and valid; `ConfigLoadError` otherwise.
+
+        A start that fails or is interrupted leaves nothing open, and may be tried again.
+        """
         self._life.start()
         return self
 
@@ -160,7 +163,7 @@ class Herz:
         self._life.stop()
 
     async def astop(self) -> None:
-        """`stop` for an asynchronous application."""
+        """`stop` for an asynchronous application. It goes on to its end also when it is cancelled."""
         await self._life.astop()
 
     def __enter__(self) -> Self:
