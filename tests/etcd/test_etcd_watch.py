@@ -193,6 +193,41 @@ async def test_what_came_is_handed_on_before_the_next_read_is_begun(store: EtcdS
     assert begun == ended
 
 
+async def test_nothing_is_read_before_the_consumer_comes_back_for_more(
+    store: EtcdStore, monkeypatch: pytest.MonkeyPatch
+):
+    begun, read = [0], Stream.read
+
+    async def counted(stream: Stream) -> object:
+        begun[0] += 1
+        return await read(stream)
+
+    monkeypatch.setattr(Stream, "read", counted)
+    revision = await store.put("/back/a", b"0")
+    async with asyncio.timeout(10), store.watch("/back/", revision) as items:
+        writing = asyncio.create_task(store.put("/back/a", b"1"))
+        while not isinstance(await anext(items), Changes):
+            pass
+        before = begun[0]
+        await writing  # the loop turns meanwhile
+        last = await store.put("/back/a", b"2")
+        assert begun[0] == before
+        assert [found.revision for found in await until_progress(items, last)] == [last]
+        assert begun[0] > before
+
+
+async def test_a_consumer_that_stays_away_for_long_finds_its_watch_alive(store: EtcdStore):
+    revision = await store.put("/away/a", b"0")
+    async with asyncio.timeout(20), store.watch("/away/", revision) as items:
+        writing = asyncio.create_task(store.put("/away/a", b"1"))
+        while not isinstance(await anext(items), Changes):
+            pass
+        await writing
+        await asyncio.sleep(3 * store.proof_s)  # the passing of time is the point: longer than a dead watch would last
+        last = await store.put("/away/a", b"2")
+        assert [found.revision for found in await until_progress(items, last)] == [last]
+
+
 async def test_cancelling_a_wait_loses_nothing(store: EtcdStore):
     revision = await store.put("/cancel", b"0")
     seen: list[int] = []

@@ -208,8 +208,8 @@ MUTANTS = [
     Mutant(
         "proof-deadline-dropped",
         "watch/session.py",
-        "asyncio.timeout(self._core.proof_s)",
-        "asyncio.timeout(None)",
+        "Patience(self._core.proof_s)",
+        "Patience(None)",
         SILENT,
     ),
     Mutant(

@@ -15,6 +15,7 @@ from herz.model.document import Batch, Reset, Revision
 from herz.sources.base import Item, Prepare, Remote, Source
 from herz.watch.backoff import EXPONENTIAL, Policy
 from herz.watch.core import Core, Says, State, Verdict, judged
+from herz.watch.patience import Patience
 
 logger = logging.getLogger("herz")
 
@@ -73,7 +74,7 @@ class Session:
         self._hurried = asyncio.Event()
         self._asked: list[asyncio.Future[None]] = []
         self._curious: list[asyncio.Future[HerzError | None]] = []
-        self._waiting: asyncio.Timeout | None = None
+        self._patience: Patience | None = None
 
     @property
     def state(self) -> State:
@@ -134,8 +135,8 @@ class Session:
         self._asked.append(read)
         self._read_again = self._read_again or reason
         self.hurry()
-        if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time())
+        if self._patience is not None:
+            self._patience.end()
         await read
 
     def _tell(self) -> None:
@@ -254,26 +255,24 @@ class Session:
         self._tell()
         while self._curious:
             _resolve(self._curious.pop(), None)
-        while not self._asked:
-            try:
-                async with asyncio.timeout(self._core.proof_s) as self._waiting:
-                    item = await anext(items, None)
-            except TimeoutError:
-                if self._asked:
-                    return
-                self._tell()  # it is stale from now on
-                raise SourceUnavailable(
-                    f"{self.source.origin}: no sign of life for {self._core.proof_s:g} s",
-                    remedy="another connection is opened",
-                ) from None
-            finally:
-                self._waiting = None
-            if item is None:
-                raise SourceUnavailable(f"{self.source.origin}: the watch ended", remedy="it is opened again")
-            # After a batch more may be on its way, and what is prepared says nothing of what is to run.
-            if not isinstance(item, Batch | Prepare) and getattr(item, "current", True):
-                self._core.proven(self._clock())
-            await self._deliver(item)
+        with Patience(self._core.proof_s) as self._patience:
+            while not self._asked:
+                try:
+                    item = await self._patience.of(anext(items, None))
+                except TimeoutError:
+                    if self._asked:
+                        return
+                    self._tell()  # it is stale from now on
+                    raise SourceUnavailable(
+                        f"{self.source.origin}: no sign of life for {self._core.proof_s:g} s",
+                        remedy="another connection is opened",
+                    ) from None
+                if item is None:
+                    raise SourceUnavailable(f"{self.source.origin}: the watch ended", remedy="it is opened again")
+                # After a batch more may be on its way, and what is prepared says nothing of what is to run.
+                if not isinstance(item, Batch | Prepare) and getattr(item, "current", True):
+                    self._core.proven(self._clock())
+                await self._deliver(item)
 
 
 def _to_be_cancelled() -> bool:

@@ -63,6 +63,7 @@ class Prober:
         self._refused: dict[int, asyncio.Future[_Seen]] = {}
         self._progress: asyncio.Future[int] | None = None
         self._notified = 0
+        self._probing = False
         self._behind, self._responses = False, 0
 
     async def proof(self) -> int:
@@ -72,10 +73,12 @@ class Prober:
             return revision
         if self._orders:
             return await self._requested()
+        self._probing = True
         revision, _ = await self._probed()
         while True:
             later, seen = await self._probed()
             if not seen.behind and seen.responses < MANY:
+                self._probing = False
                 return revision
             revision = later
 
@@ -92,7 +95,7 @@ class Prober:
         if response.canceled or response.created:
             return bool(watch_id > self._watch_id)  # a probe that is over
         if response.events:
-            if watch_id == self._watch_id:
+            if self._probing and watch_id == self._watch_id:
                 self._responses += 1
                 self._behind |= response.fragment or response.header.revision > response.events[-1].kv.mod_revision
         elif watch_id == self._watch_id:

@@ -15,6 +15,7 @@ import os
 import ssl
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -192,12 +193,8 @@ class Connection:
     def stream(self, name: str, *, metadata: Metadata = (), timeout_s: float | None = None) -> Stream:
         """A stream of the method `name`, in both directions."""
         method: Method = METHODS[name]
-        call = self._channel.stream_stream(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        return Stream(call(metadata=metadata, timeout=timeout_s), self.endpoint)
+        call = self._channel.stream_stream(method.path, request_serializer=method.request.SerializeToString)
+        return Stream(call(metadata=metadata, timeout=timeout_s), method.response.FromString, self.endpoint)
 
     async def retire(self) -> None:
         """Give it up: calls under way may end, new ones find it unusable, and the last one closes it."""
@@ -219,9 +216,11 @@ class Connection:
 class Stream:
     """Messages in both directions, until one side ends it. Reading one message at a time holds back the server."""
 
-    def __init__(self, call: Any, endpoint: str) -> None:
-        self._call = call
+    def __init__(self, call: Any, decoded: Callable[[bytes], Any], endpoint: str) -> None:
+        self._call, self._decoded = call, decoded
         self.endpoint = endpoint
+        self.read_bytes = 0
+        """How large the message read last was: to ask a message for its size encodes it again."""
 
     async def write(self, message: Any) -> None:
         """Send a message; `CallFailed` when the stream has ended."""
@@ -233,16 +232,17 @@ class Stream:
     async def read(self) -> Any:
         """The next message; `CallFailed` when there is none any more. Cancelling it ends the stream."""
         try:
-            message = await self._call.read()
+            data = await self._call.read()
         except (grpc.aio.AioRpcError, grpc.aio.UsageError):
             raise await self._failure() from None
         except asyncio.CancelledError:
             if _to_be_cancelled():
                 raise
             raise await self._failure() from None
-        if message is _END:
+        if data is _END:
             raise await self._failure()
-        return message
+        self.read_bytes = len(data)
+        return self._decoded(data)
 
     async def _failure(self) -> CallFailed:
         try:

@@ -33,9 +33,6 @@ Fragments from the start would be simpler, but the server counts a fragment's by
 60,000 small events take it 10 s instead of 0.1 s.
 """
 
-TURNS: Final = 2
-"""Turns of the loop from a response until what it brought is in force, where nothing else is waiting."""
-
 PATIENCE_S: Final = 60.0
 """How long a stream may bring nothing while its member answers other calls."""
 
@@ -45,9 +42,9 @@ _Request = message("WatchRequest")
 class EtcdWatch(AsyncIterator[Changes | Progress]):
     """One watch. `open` it, iterate, `close` it. Cancelling a wait for the next item loses nothing.
 
-    Two tasks work behind it: one reads the stream into a bounded buffer, one proves every half of `proof_s` that
-    the watch is current, and says so by `Progress` (`herz.store.etcd.proof` tells how). When the member does not
-    answer, the watch ends in `SourceUnavailable` within `proof_s`.
+    Two tasks work behind it: one reads the stream into a bounded buffer, as the consumer comes back for more, and one
+    proves every half of `proof_s` that the watch is current, and says so by `Progress` (`herz.store.etcd.proof` tells
+    how). When the member does not answer, the watch ends in `SourceUnavailable` within `proof_s`.
 
     Events say what they replaced with `previous` only: the server reads each such entry before it sends the event, and
     copies for that all that it has not yet written to the disk.
@@ -62,9 +59,8 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
         self._verified = max(after, 1)
         self._items: deque[tuple[Group | Progress, int]] = deque()
         self._bytes = self._events = 0
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._wanted: asyncio.Future[None] | None = None
+        self._taken: asyncio.Future[None] | None = None
         self._failure: HerzError | None = None
         self._fragment = False
         self._task: asyncio.Task[None] | None = None
@@ -160,32 +156,33 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
         while not self._items:
             if self._failure is not None:
                 raise self._failure
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._wanted = self._loop.create_future()
+            if self._taken is not None:
+                _end_wait(self._taken)
+            await self._wanted
         item, size = self._items.popleft()
         if isinstance(item, Progress):
             return item
         self._bytes -= size
         self._events -= len(item)
-        if not self._full:
-            self._room.set()
         return changes(item)
 
-    @property
-    def _full(self) -> bool:
-        return self._bytes >= BUFFER_BYTES or self._events >= BUFFER_EVENTS
+    def _wake(self) -> bool:
+        """Let the consumer go on; whether it waited."""
+        return self._wanted is not None and _end_wait(self._wanted)
 
-    def _push(self, group: Group, size: int) -> None:
-        self._items.append((group, size))
-        self._bytes += size
-        self._events += len(group)
-        if self._full:
-            self._room.clear()
-        self._arrived.set()
+    def _push(self, groups: list[Group], size: int) -> bool:
+        """Have `groups` handed on, `size` bytes an event; whether the consumer should take them before more is read."""
+        for group in groups:
+            self._items.append((group, size * len(group)))
+            self._bytes += size * len(group)
+            self._events += len(group)
+        waited = bool(groups) and self._wake()
+        return waited or self._bytes >= BUFFER_BYTES or self._events >= BUFFER_EVENTS
 
     def _push_progress(self, revision: int, *, current: bool = True) -> None:
         self._items.append((Progress(revision, current), 0))
-        self._arrived.set()
+        self._wake()
 
     # --- reading
 
@@ -229,9 +226,6 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
 
     async def _read(self, stream: Stream, prober: Prober) -> None:
         while True:
-            if self._full:
-                self._reading_since = None
-                await self._room.wait()
             if self._reading_since is None:
                 self._reading_since = self._loop.time()
             response = await stream.read()
@@ -241,13 +235,12 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             self._check(response)
             if response.watch_id != WATCH_ID:
                 continue
-            size = response.ByteSize() // max(1, len(response.events))
-            for group in self._revisions.feed(response):
-                self._push(group, size * len(group))
-            # What came is put in force first, by the follower's turn of the loop and then the updater's. A read that is
-            # begun before them takes its time, and the thread that grpc reads with asks for the GIL in their midst.
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
+            if self._push(self._revisions.feed(response), stream.read_bytes // max(1, len(response.events))):
+                # Nothing is read until the consumer comes back for more, so that what it has taken is put in force
+                # first: a read takes its time, and the thread that grpc reads with asks for the GIL in its midst.
+                self._reading_since = None
+                self._taken = self._loop.create_future()
+                await self._taken
 
     def _check(self, response: Any, *, opening: bool = False) -> None:
         """Raise what a response says that ends the watch: it does so in any response, and leaves the stream open."""
@@ -355,7 +348,7 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             self._failure = error
             if isinstance(error, NotRunning):
                 self._items.clear()
-        self._arrived.set()
+        self._wake()
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -367,3 +360,11 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             self._stream.cancel()
         if self._connection is not None:
             await self._connection.close()
+
+
+def _end_wait(waiting: asyncio.Future[None]) -> bool:
+    """Whether anybody waited."""
+    if waiting.done():
+        return False
+    waiting.set_result(None)
+    return True

@@ -14,7 +14,8 @@ Group = list[Any]
 
 def changes(group: Group) -> Changes:
     """The store's value for them, made when it is wanted: it takes ten times the room."""
-    return Changes(group[0].kv.mod_revision, tuple(map(key_event, group)))
+    events = tuple(map(key_event, group))
+    return Changes(events[0].entry.mod_revision, events)
 
 
 class WholeRevisions:
