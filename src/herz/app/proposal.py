@@ -45,26 +45,29 @@ def proposals(
     """What to try for `items` of `feed`, best first."""
     index = feeds.index(feed)
     document = items[-1].document
-    batches = [item for item in items if isinstance(item, Batch)]
-    reset = len(batches) < len(items) and any(isinstance(item, Reset) and item.reason for item in items)
-    revision = revision_of(items[-1])
+
+    def whole(documents: dict[int, Document]) -> list[Step]:
+        reset = any(isinstance(item, Reset) and item.reason for item in items)
+        return [_whole(feeds, composition, documents, revision_of(items[-1]), reset)]
+
     others: dict[int, Document] = {}
     for at, other in enumerate(feeds):
         if other.refused is not None and other is not feed:
             others[at] = other.refused.document
     if others:
         everything = {index: document, **others}
-        yield Proposal(everything, lambda: [_whole(feeds, composition, everything, revision, reset)])
+        yield Proposal(everything, lambda: whole(everything))
     alone = {index: document}
+    batches = [item for item in items if isinstance(item, Batch)]
     if feed.refused is None and len(batches) == len(items):
         small = sum([len(batch.events) for batch in batches]) <= FEW
         yield Proposal(alone, lambda: _steps(feeds, composition, index, batches), small=small)
     else:
-        yield Proposal(alone, lambda: [_whole(feeds, composition, alone, revision, reset)])
+        yield Proposal(alone, lambda: whole(alone))
     if feed.refused is not None and feed.keyed and len(items) == 1 and isinstance(items[0], Batch):
         tree = replay(feed.accepted.tree, items[0].events)
         without = {index: replace(document, tree=tree)}
-        yield Proposal(without, lambda: [_whole(feeds, composition, without, revision, False)], waits=document)
+        yield Proposal(without, lambda: whole(without), waits=document)
 
 
 def again(feeds: Sequence[Feed], composition: Composition, index: int, refusal: Refusal) -> Proposal:

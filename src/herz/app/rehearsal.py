@@ -144,6 +144,9 @@ class Rehearsals:
 
     async def give_way(self, feed: Feed, document: Document) -> None:
         """Make room for a change that puts `document` in force; what is still wanted is built again after it."""
+        if self._standing is None and not self._wanted:
+            self.due = False
+            return
         await self._discard()
         asked = self._wanted.get(feed)
         if asked is not None and asked.document is not None:

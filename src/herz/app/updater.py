@@ -13,8 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from typing import Final
+from typing import Final, NamedTuple
 
 from immutables import Map
 
@@ -25,13 +24,13 @@ from herz.app.proposal import Proposal, again, ahead, proposals, revision_of
 from herz.app.rehearsal import Candidate, Rehearsals
 from herz.app.reporting import Reporting
 from herz.errors import BuildError, HerzError
-from herz.formats.pace import EDIT_S, SLICE_S, Pace, uncollected
+from herz.formats.pace import EDIT_S, SLICE_S, Pace, Pause, uncollected
 from herz.live.dispatcher import Dispatcher
 from herz.live.refresh import Refresh
 from herz.live.scope import Scope
 from herz.merge.composition import Composition
 from herz.merge.diff import Drift, counted
-from herz.model.document import Batch, Document, Progress, Reset, Revision
+from herz.model.document import Batch, Document, Event, Progress, Reset, Revision
 from herz.model.snapshot import Snapshot
 from herz.sources.base import Failed, Item, Prepare, Remote
 from herz.watch.backoff import delay_s
@@ -47,6 +46,17 @@ RECENT: Final = 512
 """Revisions that are remembered at most,"""
 RECENT_EVENTS: Final = 4_096
 """and changed leaves in them: each keeps its part of a tree alive, which the collector then has to look through."""
+
+
+class _Merged(NamedTuple):
+    """What a proposal makes of the values, before any object is built from them."""
+
+    composition: Composition
+    snapshot: Snapshot
+    events: Sequence[Event]
+    drift: Drift
+    applied: list[Applied]
+    merge_ms: float
 
 
 class Updater:
@@ -152,15 +162,8 @@ class Updater:
             elif isinstance(item, Prepare):
                 await self._rehearsals.take(feed, item)
             else:
-                items: list[Batch | Reset] = [item]
-                # While something is refused the whole document is tried, which is one step: it must be one revision's.
-                refused = any(other.refused is not None for other in self.feeds)
-                fold = 1 if refused or self._rehearsals.matches(feed, item.document) else FOLD
-                while (
-                    self._items and taken < fold and self._items[0][0] is feed and isinstance(self._items[0][1], Batch)
-                ):
-                    items.append(self._items.popleft()[1])  # type: ignore[arg-type]  # just looked at
-                    taken += 1
+                items = self._folded(feed, item) if self._items else [item]
+                taken = len(items)
                 if not items[-1].waits:
                     feed.mended()
                 self.epoch += isinstance(item, Reset) and _rewound(feed, item)
@@ -180,6 +183,21 @@ class Updater:
                     self.published.notify_all()
             if feed.failure is not failure:
                 self._reporting.moved()
+
+    def _folded(self, feed: Feed, item: Batch | Reset) -> list[Batch | Reset]:
+        """`item` and the batches that wait right behind it, taken from the queue, which are put in force together."""
+        items = [item]
+        # While something is refused the whole document is tried, which is one step: it must be one revision's.
+        refused = any(other.refused is not None for other in self.feeds)
+        if refused or self._rehearsals.matches(feed, item.document):
+            return items
+        while self._items and len(items) < FOLD:
+            other, following = self._items[0]
+            if other is not feed or not isinstance(following, Batch):
+                break
+            items.append(following)
+            self._items.popleft()
+        return items
 
     def _unusable(self, feed: Feed, item: Item, error: BuildError) -> None:
         revision = revision_of(item, feed.handled)
@@ -231,21 +249,37 @@ class Updater:
 
     async def _built(self, feed: Feed, proposal: Proposal) -> Candidate:
         """The next generation for `proposal`, complete and valid; whatever fails, nothing in force has noticed."""
-        started, pause = time.perf_counter(), Pace(EDIT_S if proposal.small else SLICE_S)
-        uninterrupted = nullcontext if proposal.small else uncollected
-        with uninterrupted():
-            steps = proposal.steps()
+        pause = Pace(EDIT_S if proposal.small else SLICE_S)
+        if proposal.small:
+            merged = self._merged(feed, proposal, pause)
+        else:
+            with uncollected():
+                merged = self._merged(feed, proposal, pause)
         pause()
-        generation = self.generation + len(steps)
-        composition = steps[-1].composition
+        prepared = await self._scope.prepare(merged.snapshot, merged.events)
+        pause()
+        return Candidate(
+            proposal.documents,
+            proposal.waits,
+            merged.composition,
+            merged.snapshot,
+            merged.drift,
+            merged.applied,
+            merged.merge_ms,
+            prepared,
+        )
+
+    def _merged(self, feed: Feed, proposal: Proposal, pause: Pause) -> _Merged:
+        started = time.perf_counter()
+        steps = proposal.steps()
+        merge_ms = (time.perf_counter() - started) * 1000
+        pause()
         events = steps[0].events if len(steps) == 1 else [event for step in steps for event in step.events]
-        merged = time.perf_counter()
-        snapshot = self._next(composition, generation, proposal.documents)
-        drift, applied, number = self._drift, [], self.generation
+        number, drift = self.generation, self._drift
+        applied: list[Applied] = []
         for step in steps:
             number += 1
-            with uninterrupted():
-                counting, drift = counted(step.events, self._models.kind_of, drift, pause)
+            counting, drift = counted(step.events, self._models.kind_of, drift, pause)
             applied.append(
                 Applied(
                     feed.name,
@@ -258,19 +292,9 @@ class Updater:
                     self.epoch,
                 )
             )
-        pause()
-        prepared = await self._scope.prepare(snapshot, events)
-        pause()
-        return Candidate(
-            proposal.documents,
-            proposal.waits,
-            composition,
-            snapshot,
-            drift,
-            applied,
-            (merged - started) * 1000,
-            prepared,
-        )
+        composition = steps[-1].composition
+        snapshot = self._next(composition, number, proposal.documents)
+        return _Merged(composition, snapshot, events, drift, applied, merge_ms)
 
     def _next(self, composition: Composition, generation: int, documents: dict[int, Document]) -> Snapshot:
         revisions = self.snapshot.revisions
