@@ -185,8 +185,11 @@ class _Answers:
             self._missing.discard(answer.instance)
             if not self._missing:
                 self.complete.set()
-        limit, at = self.limit, asyncio.get_running_loop().time() + (left_s or 0.0)
-        if left_s is not None and limit is not None and at < (limit.when() or at) and not limit.expired():
+        limit = self.limit
+        if left_s is None or limit is None or limit.expired():
+            return
+        at = asyncio.get_running_loop().time() + left_s
+        if at < (limit.when() or at):
             limit.reschedule(at)
 
 

@@ -31,7 +31,7 @@ from herz.server.stream import Stream
 from herz.server.tokens import Scope
 from herz.server.twins import REMEMBERED_S, Twins
 from herz.store.base import Compare, Put, Store, Txn
-from herz.store.plane import ANSWERS, answer_key, checked_instance, graph_key, place, report_key
+from herz.store.plane import ANSWERS, answer_key, graph_key, report_key
 
 TTL_S: Final = 15.0
 """Seconds that the report of an instance outlives its connection, or its server."""
@@ -91,9 +91,7 @@ class Fleet:
 
     def report(self, name: Name, instance: str, session: str | None, report: Report) -> None:
         """Take a report; a `Problem` 409 from another stream than the instance's own, `UsageError` when it misfits."""
-        self._check(name, instance, session, report)
-        key = report_key(*name, instance)
-        self._keep(key, report)
+        self._keep(self._checked(name, instance, session, report), report)
 
     def _keep(self, key: str, report: Report) -> None:
         judged = self._twins.judged(key, report, self._clock.monotonic())
@@ -109,15 +107,16 @@ class Fleet:
 
     def answer(self, name: Name, nonce: str, instance: str, session: str | None, answer: Answer) -> None:
         """Take an answer; a `Problem` 410 when the question is not open any more, or never was."""
-        self._check(name, instance, session, answer.report)
+        key = self._checked(name, instance, session, answer.report)
         if (answer.nonce, answer.instance) != (nonce, instance):
             raise self._misfit("the answer names another question or instance than its address")
         if not self._open(name, nonce):
             raise self._refuse(
                 "no-such-question", Problem(410, "no-such-question", "this question is not open", remedy="drop it")
             )
-        report = self._twins.judged(report_key(*name, instance), answer.report, self._clock.monotonic())
-        answer = structs.replace(answer, report=report)
+        report = self._twins.judged(key, answer.report, self._clock.monotonic())
+        if report is not answer.report:
+            answer = structs.replace(answer, report=report)
         if not self.answered(name, answer):
             self._batches.put(answer_key(*name, nonce, instance), encode(answer))
 
@@ -133,9 +132,9 @@ class Fleet:
             self._graphs.clear()
         self._graphs.add(digest)
 
-    def _check(self, name: Name, instance: str, session: str | None, report: Report) -> None:
-        checked_instance(instance)
-        place(*name)
+    def _checked(self, name: Name, instance: str, session: str | None, report: Report) -> str:
+        """The key of its report, when the instance itself says this here."""
+        key = report_key(*name, instance)
         if (report.app, report.namespace, report.instance) != (*name, instance):
             raise self._misfit("the report is about another instance than its address")
         if report.time.tzinfo is None:
@@ -146,6 +145,7 @@ class Fleet:
             self._delivery.speaking(name, instance, session)
         except Problem as problem:
             raise self._refuse(problem.kind, problem) from None
+        return key
 
     def _misfit(self, what: str) -> UsageError:
         self._counts.refused["misfit"] += 1

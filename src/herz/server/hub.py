@@ -162,9 +162,10 @@ class Hub:
     def stood_s(self, name: Name, nonce: str) -> float | None:
         """Seconds since this server heard of a question that stands; None when it does not stand."""
         namespace = self.namespace(*name)
-        if all(ask.nonce != nonce for ask in namespace.asks.open):
-            return None
-        return self._clock() - namespace.asked[nonce]
+        for ask in namespace.asks.open:
+            if ask.nonce == nonce:
+                return self._clock() - namespace.asked[nonce]
+        return None
 
     def lone_answers(self, age_s: float) -> list[tuple[Name, str]]:
         """Questions that do not stand, and to which answers have been stored for longer than `age_s`."""

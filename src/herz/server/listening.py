@@ -33,7 +33,8 @@ GRACE_S: Final = 10
 class _Limited(HttpToolsProtocol):
     """A connection that gives a client so much time to say what it wants, and so much room for its headers.
 
-    How long an answer takes is not limited: streams last.
+    How long an answer takes is not limited: streams last. The clock is set once for all that came at once: a small
+    request is there as a whole, and needs none.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -41,13 +42,17 @@ class _Limited(HttpToolsProtocol):
         self._head_bytes = 0
         super().connection_made(transport)
         self._expect(HEADERS_S)
+        self._set_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
+        self._set_clock()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._expects_anew:
+            self._set_clock()
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
@@ -68,9 +73,13 @@ class _Limited(HttpToolsProtocol):
         super().on_message_complete()
 
     def _expect(self, within_s: float | None) -> None:
+        self._within_s, self._expects_anew = within_s, True
+
+    def _set_clock(self) -> None:
+        self._expects_anew = False
         if self._due is not None:
             self._due.cancel()
-        self._due = None if within_s is None else self.loop.call_later(within_s, self.transport.abort)
+        self._due = None if self._within_s is None else self.loop.call_later(self._within_s, self.transport.abort)
 
 
 class _Server(uvicorn.Server):

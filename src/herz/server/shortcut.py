@@ -26,8 +26,8 @@ from herz.server.sized import Sized
 from herz.server.tokens import Scope
 
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
-SESSION: Final = "x-herz-stream"
-_SHOWN: Final = ("authorization", "host", "origin", AUTHOR)
+SESSION: Final = b"x-herz-stream"
+_SHOWN: Final = (b"authorization", b"host", b"origin", AUTHOR.encode())
 _PREFIX: Final = f"{API}/"
 _NO_CONTENT: Final = {"type": "http.response.start", "status": 204, "headers": ()}
 _NO_BODY: Final = {"type": "http.response.body", "body": b""}
@@ -39,7 +39,7 @@ class Shortcut:
 
     def __init__(self, app: App, plane: Plane, fleet: Fleet) -> None:
         self._app, self._plane, self._fleet = app, plane, fleet
-        self._callers: Sized[tuple[str | None, ...], tuple[float, Caller]] = Sized(_CALLERS, lambda _: 1)
+        self._callers: Sized[tuple[bytes | None, ...], tuple[float, Caller]] = Sized(_CALLERS, lambda _: 1)
 
     @classmethod
     def install(cls, app: Litestar, plane: Plane) -> None:
@@ -56,7 +56,7 @@ class Shortcut:
         await self._app(scope, receive, send)
 
     async def _answer(self, act: _Said | _Graph, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             caller = await self._caller(headers)
             if isinstance(act, _Graph):
@@ -64,22 +64,22 @@ class Shortcut:
                 await self._fleet.graph(act.digest, decode(await _body(receive), Graph, scope["path"]))
             else:
                 require(caller, Scope.REPORT, act.name[0])
-                self._take(act, headers.get(SESSION), await _body(receive), scope["path"])
+                self._take(act, headers.get(SESSION, b"").decode("latin-1"), await _body(receive), scope["path"])
         except HerzError as error:
             await _refuse(error, send)
         else:
             await send(_NO_CONTENT)
             await send(_NO_BODY)
 
-    def _take(self, act: _Said, session: str | None, body: bytes, where: str) -> None:
+    def _take(self, act: _Said, session: str, body: bytes, where: str) -> None:
         if act.nonce is None:
             self._fleet.report(act.name, act.instance, session, decode(body, Report, where))
         else:
             self._fleet.answer(act.name, act.nonce, act.instance, session, decode(body, Answer, where))
 
-    async def _caller(self, headers: Mapping[str, str]) -> Caller:
+    async def _caller(self, headers: Mapping[bytes, bytes]) -> Caller:
         """Who asks; believed for as long as a token is, without looking at the same headers again."""
-        shown = tuple(headers.get(name) for name in _SHOWN)
+        shown = tuple(map(headers.get, _SHOWN))
         now = self._plane.clock.monotonic()
         known = self._callers.get(shown)
         if known is not None and now - known[0] < self._plane.settings.token_cache_s:
@@ -117,8 +117,8 @@ def _act(parts: list[str]) -> _Said | _Graph | None:
 class _Shown:
     """As much of a connection as access looks at."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self.headers = headers
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
 
 
 async def _body(receive: Any) -> bytes:
