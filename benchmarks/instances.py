@@ -36,6 +36,8 @@ from herz.watch.session import Session
 AT_ONCE: Final = 50
 PATIENCE_S: Final = 60.0
 BINDER: Final = Models(Providers())
+YOUNG: Final = (100_000, 20, 50)
+"""When the collector looks: what five hundred instances have under way counts as that of one would at 700."""
 _shared: dict[str, tuple[str, Snapshot]] = {}
 
 
@@ -110,6 +112,7 @@ class Instances:
         begin = time.monotonic()
         self._thread.run(self._start())
         gc.freeze()  # an application has one instance, and its collector does not look through five hundred
+        gc.set_threshold(*YOUNG)
         return time.monotonic() - begin
 
     async def _start(self) -> None:
