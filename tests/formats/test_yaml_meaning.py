@@ -86,9 +86,9 @@ def test_merging_is_bounded_too():
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
-        ("a: 1\nb: *x\n", "anchor 'x' is not defined above", 2),
-        ("a: &a\n  b: *a\n", "anchor 'a' contains itself", 2),
-        ("a: 1\nb: !env X\n", "tag '!env' is not known", 2),
+        ("a: 1\nb: *x\n", "an alias names nothing above", 2),
+        ("a: &a\n  b: *a\n", "what an alias names contains itself", 2),
+        ("a: 1\nb: !env X\n", "a tag is not known", 2),
         ("a: !!python/object:os.system x\n", "is not known", 1),
         ("a: !!int x\n", "the text is no int", 1),
         ("a: 1\n---\nb: 2\n", "several documents", 2),

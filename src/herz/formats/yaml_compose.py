@@ -105,7 +105,7 @@ class _Composer:
     def _open(self, event: Any, nodes: Any) -> None:
         line = event.start_mark.line + 1
         if event.tag not in _COLLECTION_TAGS or (event.tag or "!")[-3:] == ("seq" if type(nodes) is Table else "map"):
-            raise unknown_tag(event.tag, line)
+            raise unknown_tag(line)
         if len(self.stack) >= self.limits.max_depth:
             raise too_deep(self.limits, line)
         if self.stack and type(self.stack[-1].nodes) is Table and self.stack[-1].key is _NO_KEY:
@@ -126,8 +126,9 @@ class _Composer:
         line = event.start_mark.line + 1
         node, size = self.anchors.get(event.anchor, (None, 0))
         if size == 0:
-            what = "contains itself" if node is _OPEN else "is not defined above"
-            raise Fault(f"anchor {event.anchor!r} {what}", line, remedy="correct the alias")
+            # An alias is not quoted: it may be a password that begins with an asterisk, without quotes.
+            what = "what an alias names contains itself" if node is _OPEN else "an alias names nothing above"
+            raise Fault(what, line, remedy="correct the alias; put a text that begins with * in quotes")
         if self.stack and type(self.stack[-1].nodes) is Table and self.stack[-1].key is _NO_KEY:
             raise Fault("a key is an alias", line, remedy="write keys as text")
         self.expanded += size

@@ -55,7 +55,7 @@ def tagged_scalar(tag: str, text: str, line: int) -> str | float | bool | None:
     }  # fmt: skip
     accepted = kinds.get(tag.removeprefix(_TAGS)) if tag.startswith(_TAGS) else None
     if accepted is None:
-        raise unknown_tag(tag, line)
+        raise unknown_tag(line)
     value = plain_scalar(text, line)
     if type(value) not in accepted and not isinstance(value, float):
         raise Fault(f"the text is no {tag.removeprefix(_TAGS)}, as its tag says", line, remedy="correct it or its tag")
@@ -66,6 +66,13 @@ def tagged_scalar(tag: str, text: str, line: int) -> str | float | bool | None:
     return value
 
 
-def unknown_tag(tag: str, line: int) -> Fault:
-    """A tag outside the core schema, which could only be read by running code for it."""
-    return Fault(f"tag {tag!r} is not known", line, remedy="remove it; only YAML's core tags are read")
+def unknown_tag(line: int) -> Fault:
+    """A tag outside the core schema, which could only be read by running code for it.
+
+    It is not quoted: it may be a password that begins with an exclamation mark, without quotes.
+    """
+    return Fault(
+        "a tag is not known",
+        line,
+        remedy="remove it, only YAML's core tags are read; put a text that begins with ! in quotes",
+    )
