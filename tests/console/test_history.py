@@ -8,7 +8,7 @@ import pytest
 
 from herz.release.approval import Policy
 from herz.release.content import Content, LayerText
-from herz.server.console.masking import masked
+from herz.server.masking import masked
 
 from .conftest import ADA, BEN, released, written
 from .fleets import report, reported

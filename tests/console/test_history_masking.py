@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from herz.errors import HerzError
 from herz.release.content import LayerText
-from herz.server.console.masking import READ_MOST, masked
 from herz.server.edit_lines import edit_properties
+from herz.server.masking import READ_MOST, masked
 from herz.server.reading import decoded
 
 ENDS = ("Q7", "7Q")

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import uvicorn
 
-from herz.release.channel import Channel, Mailbox, Pointer, ReleaseRef
+from herz.release.channel import Channel, Mailbox, Pointer, Release, ReleaseRef
 from herz.release.content import Content, LayerText, digest_of, packed
 from herz.release.record import encode
 from herz.server import api_delivery
@@ -29,7 +29,7 @@ from herz.server.plane import Plane
 from herz.server.settings import ServerSettings
 from herz.store.base import Put, Store, Txn
 from herz.store.etcd.store import EtcdStore
-from herz.store.plane import channel_key, chunk_key, content_key, mailbox_key
+from herz.store.plane import channel_key, chunk_key, content_key, counter_key, mailbox_key, release_key
 from herz.store.sqlite import SqliteStore
 from herz.testing.etcd_cluster import EtcdServer
 
@@ -122,6 +122,19 @@ class Publisher:
 
     async def release(self, text: str) -> ReleaseRef:
         ref = await self.content(text)
+        app, namespace = self.place
+        release = Release(
+            app=app,
+            namespace=namespace,
+            number=ref.number,
+            digest=ref.digest,
+            fingerprint=ref.fingerprint,
+            author="ada",
+            message="go",
+            time=datetime(2030, 1, 1, tzinfo=UTC),
+        )
+        await self.store.put(release_key(app, namespace, ref.number), encode(release))
+        await self.store.put(counter_key(app, namespace), b"%d" % ref.number)
         await self.point(Channel(stable=Pointer(release=ref), cohorts=self.channel.cohorts))
         return ref
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from herz.release.channel import Channel, Pointer
 from herz.server.settings import ServerSettings
 
@@ -67,6 +69,25 @@ async def test_what_a_client_has_is_the_base_of_what_it_is_sent(open_store, serv
         await eventually(lambda: client.running == 2)
         assert client.of("content")[0]["base"] == old.digest
         assert client.text == "a: 1\n" * 100 + "b: 2\n"
+
+
+@pytest.mark.parametrize("place", [("shop", "default"), ("pay", "default")])
+async def test_a_content_of_which_the_namespace_has_no_release_is_no_base(
+    open_store, serving, follow, eventually, publisher, place
+):
+    store = open_store()
+    secret = "".join(f"line{number}: {number}\n" for number in range(100))
+    other = publisher(store, *place)
+    other.number = 7
+    foreign = await (other.release if place[0] == "shop" else other.content)(f"{secret}token: hunter2\n")
+    async with serving(store) as server:
+        owner = follow(server, "s1")  # somebody has it in memory
+        await publisher(store).release(f"{secret}token: guess\n")
+        client = follow(server, "i1", f"&have={foreign.digest}")
+        await eventually(lambda: client.running == 1 and owner.running == 1)
+        [frame] = client.of("content")
+        assert frame["base"] is None
+        assert "drop" not in frame["layers"][0]
 
 
 async def test_a_base_that_nobody_knows_is_answered_with_the_whole(open_store, serving, follow, eventually, publisher):

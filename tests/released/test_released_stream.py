@@ -289,6 +289,21 @@ async def test_a_whole_content_that_is_not_what_its_digest_says_is_refused(serve
         assert [type(item) for item in again] == [Failed, Batch]
 
 
+async def test_a_content_whose_secrets_are_masked_is_never_run_and_asked_for_again(server: Server) -> None:
+    async with source_of(server) as source:
+        document = await source.read()
+        masked = Content(layers=(LayerText(name="tenant", text="pool:\n  token: ••••\n"),), masked=True)
+        server.contents[digest_of(TWO)] = encode(masked)
+        server.stream = server.stay(hello() + frames.state(6, "stable", pointer(TWO, 2)))
+        found, error = await items_of(source, document.revision, 1)
+        assert found == []
+        assert isinstance(error, SourceUnavailable)
+        assert "masked" in str(error)
+        server.contents[digest_of(TWO)] = encode(TWO)
+        found, _ = await items_of(source, document.revision, 1)
+        assert isinstance(found[0], Batch)
+
+
 async def test_what_stands_prepared_is_handed_on_again_to_a_new_follower(server: Server) -> None:
     async with source_of(server) as source:
         document = await source.read()

@@ -12,7 +12,15 @@ from herz.cli.draft_content import assignments, begun, chosen, layer_in, layer_o
 from herz.cli.editing import edited, kept
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
-from herz.cli.told import conflict_text, differences_text, moment, who
+from herz.cli.told import (
+    conflict_text,
+    differences_text,
+    masked_differences_told,
+    masked_schema_told,
+    masking_told,
+    moment,
+    who,
+)
 from herz.client import Draft, DraftConflict, Namespace, Validation
 from herz.errors import ConfigurationError
 from herz.formats.decode import decode
@@ -135,6 +143,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     if arguments.layer is not None:
         layers = (layer_of(draft.content, arguments.layer),)
     print(paint(f"draft at revision {draft.revision}{_by(draft)}", "dim", sys.stderr), file=sys.stderr)
+    masking_told(draft.content)
     for layer in layers:
         if len(layers) > 1:
             print(paint(f"# --- {layer.name} ({layer.format})", "bold"))
@@ -186,6 +195,7 @@ def run_diff(arguments: argparse.Namespace) -> int:
         print_json(data(found))
     else:
         print(differences_text(found, "the draft changes nothing"))
+        masked_differences_told(found)
     return 1 if found and arguments.exit_code else 0
 
 
@@ -211,6 +221,8 @@ def run_schema(arguments: argparse.Namespace) -> int:
     else:
         found = asked(arguments, Namespace.schema)
         print_json(found)
+        if not arguments.json:
+            masked_schema_told(found)
         return 0 if found is not None else 1
     print_json({"schema": not arguments.delete}) if arguments.json else print(said)
     return 0

@@ -11,7 +11,7 @@ from herz.cli.editing import format_of
 from herz.cli.set import assignment
 from herz.cli.values import checked
 from herz.client import Draft, Namespace
-from herz.errors import ConfigurationError, UsageError
+from herz.errors import ConfigurationError, SourceDenied, UsageError
 from herz.formats.decode import decode
 from herz.formats.decode import format_of as decoded_format
 from herz.model.tree import thaw
@@ -22,14 +22,24 @@ LAYER: Final = "application.yml"
 
 
 async def begun(pay: Namespace) -> tuple[Draft, Content]:
-    """The draft and its content; where there is none, the content that is live."""
+    """The draft and its content; where there is none, the content that is live.
+
+    `SourceDenied` where secrets are masked in it: nobody can begin from that.
+    """
     draft = await pay.draft()
-    if draft.revision:
-        return draft, draft.content
-    live = (await pay.channel()).stable.release
-    if live is None:
-        return draft, Content()
-    return Draft(base=live.number), await pay.content(live.number)
+    content = draft.content
+    if not draft.revision:
+        live = (await pay.channel()).stable.release
+        if live is None:
+            return draft, Content()
+        draft, content = Draft(base=live.number), await pay.content(live.number)
+    if content.masked:
+        raise SourceDenied(
+            "it cannot be edited: secrets are masked in what this token may see",
+            where=str(pay),
+            remedy=f"use a token with {pay.app}:edit",
+        )
+    return draft, content
 
 
 def assignments(changes: Sequence[str], unset: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from herz.cli.arguments import command, group, positive
 from herz.cli.output import paint, print_json
 from herz.cli.remote import asked, data, message_option, place_options, server_options
-from herz.cli.told import differences_text, publication_line, release_line, who
+from herz.cli.told import (
+    differences_text,
+    masked_differences_told,
+    masking_told,
+    publication_line,
+    release_line,
+    who,
+)
 from herz.client import Namespace, Publication
 from herz.client.replies import Moved
 from herz.errors import UsageError
@@ -174,7 +181,10 @@ def run_show(arguments: argparse.Namespace) -> int:
         print(f"  written by {', '.join(map(who, release.authors))}")
     for one in publications:
         print(f"  {publication_line(one)}")
-    for layer in content.layers if content is not None else ():
+    if content is None:
+        return 0
+    masking_told(content)
+    for layer in content.layers:
         print(paint(f"\n# --- {layer.name} ({layer.format})", "bold"))
         print(layer.text, end="" if layer.text.endswith("\n") else "\n")
     return 0
@@ -196,6 +206,7 @@ def run_diff(arguments: argparse.Namespace) -> int:
         print_json(data(found))
     else:
         print(differences_text(found))
+        masked_differences_told(found)
     return 1 if found and arguments.exit_code else 0
 
 

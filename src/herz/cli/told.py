@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,9 @@ import msgspec
 
 from herz.cli.output import paint, scalar, shown
 from herz.client import DraftConflict, Publication
+from herz.model.secret import MASK
 from herz.release.channel import Release
+from herz.release.content import Content
 from herz.release.difference import KeyDifference
 
 _SHORT = 8
@@ -67,6 +70,30 @@ def _cut(value: Any) -> str:
     """A value in a line that somebody can read."""
     text = shown(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+
+
+def masking_told(content: Content) -> None:
+    """Say beside a content that its secrets are masked, what is left out of it, and who sees all; to people."""
+    if content.masked:
+        left_out = ", ".join(layer.name for layer in content.layers if layer.withheld)
+        said = f"secrets are masked ({MASK}): a token with the scope edit shows them"
+        if left_out:
+            said += f"; {left_out} cannot be masked, and is left out"
+        print(paint(said, "yellow", sys.stderr), file=sys.stderr)
+
+
+def masked_differences_told(found: Sequence[KeyDifference]) -> None:
+    """Say beside differences that those of secrets are masked; to people."""
+    if any(one.secret for one in found):
+        said = f"secrets are masked ({MASK}) in comparisons, whatever the scope"
+        print(paint(said, "dim", sys.stderr), file=sys.stderr)
+
+
+def masked_schema_told(schema: Mapping[str, Any] | None) -> None:
+    """Say beside a schema that what it says of secrets is masked; to people."""
+    if MASK in msgspec.json.encode(schema).decode():
+        said = f"what it says of secrets is masked ({MASK}): a token with the scope edit shows it"
+        print(paint(said, "yellow", sys.stderr), file=sys.stderr)
 
 
 def release_line(release: Release, *, live: bool = False) -> str:

@@ -24,18 +24,26 @@ Format: TypeAlias = Literal["yaml", "json", "toml", "properties", "env"]
 
 
 class LayerText(Record, frozen=True, kw_only=True):
-    """One layer as it was written. Layers are merged in their order, the last one wins."""
+    """One layer as it was written. Layers are merged in their order, the last one wins.
+
+    `withheld`: its text is not told to whoever may not see secrets, for none of it could be masked.
+    """
 
     name: str
     text: str
     format: Format = "yaml"
     dimension: str = "application"
+    withheld: bool = False
 
 
 class Content(Record, frozen=True, kw_only=True):
-    """All layers of a namespace, lowest rank first."""
+    """All layers of a namespace, lowest rank first.
+
+    `masked`: secrets are left out (`••••`), so it is not what its digest addresses, and can neither be written nor run.
+    """
 
     layers: tuple[LayerText, ...] = ()
+    masked: bool = False
 
 
 class LayerChunks(Record, frozen=True, kw_only=True):

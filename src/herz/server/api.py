@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import sha256
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from herz.server.access import Caller, known, requires
 from herz.server.plane import PLACE, Part, Plane
 from herz.server.problems import answers
 from herz.server.releases import Namespaces, Overview
+from herz.server.seeing import Sight
 from herz.server.tokens import Scope
 
 logger = logging.getLogger("herz")
@@ -78,18 +80,26 @@ async def channel(plane: NamedDependency[Plane], app: FromPath[str], namespace: 
 async def content(
     request: Request[Any, Any, Any],
     plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
     digest: Annotated[
         str,
         PathParameter(description="`sha256:<hex>`", examples=[Example(value="sha256:" + "0" * 64)]),
     ],
 ) -> Response[bytes]:
-    """All layers of a content. It never changes, so it may be kept for ever. Whoever knows the digest may read it."""
-    tag = f'"{digest}"'
+    """All layers of a content, for whoever knows its digest.
+
+    Secrets are masked, and `masked` is true then: but for those who may edit the draft that it belongs to, and for the
+    instances that are told of it. It never changes, so `If-None-Match` is answered by 304; what is masked has another
+    tag than what is whole, and nobody on the way keeps either.
+    """
     found = await plane.contents.read(digest)
-    headers = {"etag": tag, "cache-control": "private, max-age=31536000, immutable"}
+    shown = await plane.of(Sight).of_content(caller, f"sha256:{digest.removeprefix('sha256:')}", found)
+    body = encode(shown)
+    tag = f'"masked-{sha256(body).hexdigest()}"' if shown.masked else f'"{digest}"'
+    headers = {"etag": tag, "cache-control": "no-store", "vary": "authorization"}
     if request.headers.get("if-none-match") == tag:
         return Response(b"", status_code=304, headers=headers)
-    return Response(encode(found), headers=headers, media_type="application/json")
+    return Response(body, headers=headers, media_type="application/json")
 
 
 @get("/openapi.json", summary="This document", tags=["server"], opt={"open": True})
@@ -119,6 +129,7 @@ async def health(plane: NamedDependency[Plane]) -> Response[Health]:
 
 def part(plane: Plane) -> Part:
     """The routes of drafts, releases, contents, audit log and tokens; and the collection of contents."""
+    plane.offer(Sight(plane))
 
     async def collect() -> None:
         every_s = max(1.0, plane.settings.collect_after_s / 4)

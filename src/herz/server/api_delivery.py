@@ -78,7 +78,14 @@ def part(plane: Plane) -> Part:
     counts = Counts()
     hub = plane.offer(Hub(plane.store))
     delivery = plane.offer(
-        Delivery(hub, plane.contents.read, server=server, proof_s=plane.settings.proof_s, counts=counts)
+        Delivery(
+            hub,
+            plane.contents.read,
+            plane.desk.has_released,
+            server=server,
+            proof_s=plane.settings.proof_s,
+            counts=counts,
+        )
     )
     proving = Proving(hub, delivery, plane.access.check)
     fleet = plane.offer(Fleet(plane.store, hub, delivery, plane.clock, counts, server=server))

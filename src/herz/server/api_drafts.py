@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import Meta, field
+from msgspec import Meta, field, structs
 
 from herz.release.content import Content
 from herz.release.difference import KeyDifference
@@ -15,8 +15,10 @@ from herz.release.record import Record
 from herz.server.access import Caller, requires
 from herz.server.api_releases import Number, Revision
 from herz.server.drafts import Draft
+from herz.server.masking import masked_schema
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import answers, not_found
+from herz.server.seeing import Sight
 from herz.server.settings import CONTENT_BODY_BYTES
 from herz.server.tokens import Scope
 from herz.server.validation import Validation
@@ -49,15 +51,19 @@ class SetBody(Record, frozen=True, kw_only=True):
 
 
 @get(f"{PLACE}/draft", guards=[requires(Scope.READ)], responses=answers(404, 410), summary="The draft", tags=["drafts"])
-async def get_draft(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> Draft:
-    """The draft with its content."""
-    return await plane.desk.drafts.get(app, namespace)
+async def get_draft(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], app: FromPath[str], namespace: FromPath[str]
+) -> Draft:
+    """The draft with its content; without the scope `edit` secrets are masked, and `content.masked` is true then."""
+    found = await plane.desk.drafts.get(app, namespace)
+    content = await plane.of(Sight).of_draft(caller, app, found.content or Content())
+    return structs.replace(found, content=content)
 
 
 @put(
     f"{PLACE}/draft",
     guards=[requires(Scope.EDIT)],
-    responses=answers(409, 413, 507),
+    responses=answers(409, 413, 422, 507),
     request_max_body_size=CONTENT_BODY_BYTES,
     summary="Replace the draft",
     tags=["drafts"],
@@ -69,7 +75,10 @@ async def put_draft(
     namespace: FromPath[str],
     data: JSONBody[DraftBody],
 ) -> Draft:
-    """Write the whole draft, compared with the revision that it was made on; 409 carries the three-way difference."""
+    """Write the whole draft, compared with the revision that it was made on; 409 carries the three-way difference.
+
+    422 for a content that was masked on its way out: the dots would take the place of its secrets.
+    """
     return await plane.desk.drafts.write(
         app,
         namespace,
@@ -154,12 +163,14 @@ async def draft_difference(
 
 
 @get(f"{PLACE}/schema", guards=[requires(Scope.READ)], responses=answers(404), summary="The schema", tags=["drafts"])
-async def get_schema(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str]) -> dict[str, Any]:
-    """The JSON Schema that drafts are validated with."""
+async def get_schema(
+    plane: NamedDependency[Plane], caller: NamedDependency[Caller], app: FromPath[str], namespace: FromPath[str]
+) -> dict[str, Any]:
+    """The JSON Schema that drafts are validated with; without the scope `edit` what it says of secrets is masked."""
     found = await plane.desk.schemas.get(app, namespace)
     if found is None:
         raise not_found(f"{place(app, namespace)} has no schema")
-    return found
+    return found if caller.may(Scope.EDIT, app) else masked_schema(found)
 
 
 @put(

@@ -19,6 +19,7 @@ from herz.server.impact import Impact, Impacts
 from herz.server.instances import Instance, instance_of, instances_of
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import answers, not_found
+from herz.server.seeing import Sight
 from herz.server.tokens import Scope as Right
 from herz.store.plane import checked_instance, checked_name, place
 
@@ -171,7 +172,7 @@ async def put_graph(
 @post(
     f"{PLACE}/asks",
     guards=[requires(Right.RELEASE)],
-    responses=answers(409),
+    responses=answers(404, 409),
     status_code=200,
     summary="Ask instances",
     tags=["instances"],
@@ -179,7 +180,10 @@ async def put_graph(
 async def post_ask(
     plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], data: JSONBody[AskBody]
 ) -> list[Answer]:
-    """What those answer within `window_s` seconds whom the question concerns, ordered by name."""
+    """What those answer within `window_s` seconds whom the question concerns, ordered by name.
+
+    404 for a `digest` of which the namespace has no draft and no recent release.
+    """
     place(app, namespace)
     if max(len(data.cohorts), len(data.instances), len(data.keys)) > KEYS:
         raise UsageError(f"a question names more than {KEYS:,} of something", remedy="ask in parts")
@@ -187,6 +191,8 @@ async def post_ask(
         raise UsageError(f"window_s={data.window_s:g}", remedy=f"wait for up to {WINDOW_S:g} seconds")
     if data.kind is AskKind.BUILD and data.digest is None:
         raise UsageError("a question to build names no content", remedy="say which by its digest")
+    if data.digest is not None:
+        await plane.of(Sight).check_own(app, namespace, data.digest)
     ask = Ask(
         nonce="",
         kind=data.kind,

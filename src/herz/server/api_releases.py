@@ -18,6 +18,7 @@ from herz.server.desk import Moved
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import answers
 from herz.server.releases import PAGE, PAGE_MOST
+from herz.server.seeing import Sight
 from herz.server.tokens import Scope
 
 _LAST: Final = 10**10
@@ -125,10 +126,19 @@ async def release(
     tags=["releases"],
 )
 async def release_content(
-    plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], number: FromPath[int]
+    plane: NamedDependency[Plane],
+    caller: NamedDependency[Caller],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    number: FromPath[int],
 ) -> Content:
-    """All its layers, as they were written."""
-    return await plane.desk.content(app, namespace, number)
+    """All its layers, as they were written; without the scope `edit` secrets are masked, and `masked` is true then.
+
+    An instance's scope `report` shows the releases whole that instances are told to run now.
+    """
+    found = await plane.desk.release(app, namespace, number)
+    content = await plane.contents.read(found.digest)
+    return await plane.of(Sight).of_release(caller, app, namespace, found.digest, content)
 
 
 @get(

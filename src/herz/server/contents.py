@@ -22,6 +22,7 @@ from herz.errors import Conflict, HistoryBroken, UsageError
 from herz.release.content import CHUNK_BYTES, DIMENSIONS, Content, Manifest, packed, unpacked
 from herz.release.record import Record, encode
 from herz.server.clock import Clock
+from herz.server.masking import check_unmasked
 from herz.server.problems import not_found
 from herz.server.stored import stored
 from herz.store.base import Compare, Delete, Entry, Get, Put, Store, Txn
@@ -62,7 +63,10 @@ class Contents:
         self._seen: dict[tuple[str, int], float] = {}
 
     async def write(self, content: Content) -> str:
-        """Write `content` and answer its digest; nothing refers to it yet. `UsageError` when it is too large."""
+        """Write `content` and answer its digest; nothing refers to it yet.
+
+        `UsageError` when it is too large, a `Problem` 422 when it is masked.
+        """
         _check(content)
         manifest, chunks = packed(content)
         size = sum(map(len, chunks.values()))
@@ -233,6 +237,7 @@ class Contents:
 
 
 def _check(content: Content) -> None:
+    check_unmasked(content)
     if len(content.layers) > LAYERS:
         raise UsageError(f"{len(content.layers)} layers, at most {LAYERS} are taken", remedy="merge some of them")
     for layer in content.layers:

@@ -19,7 +19,7 @@ from herz.server.counts import Counts
 from herz.server.hub import Happened, Hub, Name
 from herz.server.problems import Problem, body_of
 from herz.server.stream import Poll, Stream, contents_of, known
-from herz.server.telling import Library, Shown, Telling
+from herz.server.telling import Library, Released, Shown, Telling
 
 _log = logging.getLogger("herz")
 
@@ -60,6 +60,7 @@ class Delivery:
         self,
         hub: Hub,
         read: Callable[[str], Awaitable[Content]],
+        released: Released,
         *,
         server: str,
         proof_s: float,
@@ -73,7 +74,7 @@ class Delivery:
         self.joined: Callable[[Name, Stream], None] = lambda name, stream: None
         self.left: Callable[[Name, Stream], None] = lambda name, stream: None
         self.counts = counts
-        self._hub, self._library = hub, Library(read)
+        self._hub, self._library = hub, Library(read, released)
         self._clock, self._chance = clock, chance
         self._lingering: dict[tuple[Name, str], tuple[str, float]] = {}
         hub.on_change(self._happened)
@@ -196,7 +197,7 @@ class Delivery:
                 audience.dirty, audience.fresh = False, []
                 lacking = await self._tell(name, streams)
                 for digest, waiting in lacking.items():
-                    if await self._fetched(digest, audience, failed.get(digest)):
+                    if await self._fetched(name, digest, audience, failed.get(digest)):
                         audience.fresh += waiting
         except Exception:
             _log.exception("herz: telling the instances of %s failed", "/".join(name))
@@ -219,13 +220,13 @@ class Delivery:
                     lacking.setdefault(digest, []).append(stream)
         return lacking
 
-    async def _fetched(self, digest: str, audience: Audience, again_at: float | None) -> bool:
+    async def _fetched(self, name: Name, digest: str, audience: Audience, again_at: float | None) -> bool:
         """Have a content in memory, or know that it cannot be; whether anything is new."""
         if again_at is not None and again_at > self._clock():
             audience.failed[digest] = again_at
             return False
         try:
-            await self._library.fetch(digest)
+            await self._library.fetch(name, digest)
         except HerzError as error:
             audience.failed[digest] = self._clock() + RETRY_S
             if again_at is None:

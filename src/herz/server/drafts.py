@@ -17,6 +17,7 @@ from herz.server.audit import Audit, By
 from herz.server.clock import Clock
 from herz.server.contents import Contents
 from herz.server.editing import edited
+from herz.server.masking import check_unmasked_values
 from herz.server.problems import Problem, not_found
 from herz.server.reading import SMALL, Reading, Readings
 from herz.server.schemas import Schemas
@@ -168,6 +169,7 @@ class Drafts:
         """
         if not changes:
             raise UsageError("no key is named", remedy="write changes: {key: value}")
+        check_unmasked_values(changes)
         for _ in range(_ATTEMPTS):
             entry = await self._store.get(draft_key(app, namespace))
             present = None if entry is None else draft_of(entry)

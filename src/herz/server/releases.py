@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Final
 
 from herz.errors import StoreCorrupt, UsageError
@@ -26,6 +27,7 @@ from herz.store.base import Compare, Entry, Store
 from herz.store.plane import (
     APPS,
     channel_key,
+    checked_name,
     counter_key,
     fleet_prefix,
     place,
@@ -91,16 +93,24 @@ class Releases:
     async def apps(self) -> tuple[Namespaces, ...]:
         """Every application with a draft, a schema or a release."""
         found: dict[str, list[str]] = {}
+        async for app, namespace in self._places(APPS):
+            found.setdefault(app, []).append(namespace)
+        return tuple(Namespaces(app=app, namespaces=tuple(sorted(names))) for app, names in sorted(found.items()))
+
+    async def namespaces(self, app: str) -> tuple[str, ...]:
+        """The namespaces of an application with a draft, a schema or a release."""
+        prefix = f"{APPS}{checked_name(app, 'an application')}/"
+        return tuple(sorted([namespace async for _, namespace in self._places(prefix)]))
+
+    async def _places(self, prefix: str) -> AsyncIterator[tuple[str, str]]:
         after: str | None = None
         while True:
-            page = await self._store.range(APPS, limit=1, after=after)
+            page = await self._store.range(prefix, limit=1, after=after)
             if not page.entries:
-                return tuple(
-                    Namespaces(app=app, namespaces=tuple(sorted(names))) for app, names in sorted(found.items())
-                )
+                return
             app, _, rest = page.entries[0].key.removeprefix(APPS).partition("/")
             namespace = rest.partition("/")[0]
-            found.setdefault(app, []).append(namespace)
+            yield app, namespace
             after = f"{APPS}{app}/{namespace}0"  # behind the last key of the namespace: 0 follows the slash
 
     async def overview(self, app: str, namespace: str) -> Overview:
@@ -157,6 +167,10 @@ class Releases:
         )
         found = (stored(entry, Release) for entry in page.entries)
         return tuple(release for release in reversed(tuple(found)) if release.number < before)
+
+    async def has_released(self, app: str, namespace: str, digest: str) -> bool:
+        """Whether one of the newest 500 releases is of this content."""
+        return any(one.digest == digest for one in await self.releases(app, namespace, limit=PAGE_MOST))
 
     async def content(self, app: str, namespace: str, number: int) -> Content:
         """What a release holds."""

@@ -16,6 +16,7 @@ from herz.errors import ConfigurationError, StoreCorrupt, UsageError
 from herz.model.secret import MASK
 from herz.release.content import CHUNK_BYTES
 from herz.server.audit import Audit, By
+from herz.server.masking import check_unmasked_values
 from herz.server.problems import not_found
 from herz.server.settings import ServerSettings
 from herz.store.base import Compare, Delete, Put, Store, Txn
@@ -51,7 +52,8 @@ class Schemas:
         return found
 
     async def put(self, app: str, namespace: str, schema: Schema, *, by: By) -> None:
-        """Validate with `schema` from now on. `ConfigurationError` when it is none."""
+        """Validate with `schema` from now on. `ConfigurationError` when it is none, a `Problem` 422 when masked."""
+        check_unmasked_values(schema)
         validator(schema)
         data = msgspec.json.encode(schema)
         if len(data) > CHUNK_BYTES:

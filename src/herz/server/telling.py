@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from herz.errors import HerzError
 from herz.release.channel import Pointer
@@ -21,7 +21,13 @@ KEPT_BYTES: Final = 64 * 1024 * 1024
 """Of contents, and of frames that bring them."""
 ABSENT: Final = 4096
 """Contents that clients say they have and that cannot be read here; so many are remembered."""
+OWN: Final = 16_384
+"""Contents of which it is remembered whether they are a namespace's."""
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+Released: TypeAlias = Callable[[str, str, str], Awaitable[bool]]
+"""Whether a namespace has released a content lately, by application, name and digest."""
 
 
 class Shown(NamedTuple):
@@ -32,28 +38,47 @@ class Shown(NamedTuple):
 
 
 class Library:
-    """The contents that are being delivered, and the frames that bring them to who has another one."""
+    """The contents that are being delivered, and the frames that bring them to who has another one.
 
-    def __init__(self, read: Callable[[str], Awaitable[Content]]) -> None:
-        self._read = read
+    What differs from a content tells what is in it; so what a client says it has is a base only where its own namespace
+    points at it, or has released it (`released`).
+    """
+
+    def __init__(self, read: Callable[[str], Awaitable[Content]], released: Released) -> None:
+        self._read, self._released = read, released
         self._contents: Sized[str, Content] = Sized(
             KEPT_BYTES, lambda one: sum(len(layer.text) for layer in one.layers)
         )
         self._frames: Sized[tuple[str | None, str], bytes] = Sized(KEPT_BYTES, len)
         self._absent: Sized[str, bool] = Sized(ABSENT, lambda _: 1)
+        self._own: Sized[tuple[Name, str], bool] = Sized(OWN, lambda _: 1)
 
-    async def fetch(self, digest: str) -> None:
-        """Have a content in memory; what reading it raises is remembered, until it is fetched again."""
+    def own(self, name: Name, digest: str) -> None:
+        """Know that the namespace `name` points at a content."""
+        if not self._own.get((name, digest)):
+            self._own.put((name, digest), True)
+
+    async def fetch(self, name: Name, digest: str) -> None:
+        """Have a content in memory for a namespace, unless it is another's.
+
+        What reading it raises is remembered, until it is fetched again.
+        """
         try:
+            if self._own.get((name, digest)) is None:
+                self._own.put((name, digest), await self._released(*name, digest))
+            if not self._own.get((name, digest)):
+                return
             content = await self._read(digest)
         except HerzError:
             self._absent.put(digest, True)
             raise
         self._contents.put(digest, content)
 
-    def frame(self, held: tuple[str, ...], digest: str) -> bytes | str:
+    def frame(self, name: Name, held: tuple[str, ...], digest: str) -> bytes | str:
         """The frame that brings `digest` to who has `held`, or the content that must be fetched for it."""
-        base = next((one for one in held if one in self._contents or one not in self._absent), None)
+        base = next((one for one in held if self._may_be_base(name, one)), None)
+        if base is not None and self._own.get((name, base)) is None:
+            return base
         known = self._frames.get((base, digest))
         if known is not None:
             return known
@@ -67,12 +92,17 @@ class Library:
         self._frames.put((base, digest), frame)
         return frame
 
+    def _may_be_base(self, name: Name, digest: str) -> bool:
+        known = digest in self._contents or digest not in self._absent
+        return known and self._own.get((name, digest)) is not False
+
 
 class Telling:
     """What the streams of a namespace are told at one moment: frames are encoded once for all who are told the same."""
 
     def __init__(self, hub: Hub, name: Name, library: Library, counts: Counts, shown: Shown) -> None:
         self._hub, self._library, self._counts, self._shown = hub, library, counts, shown
+        self._name = name
         self._namespace = hub.namespace(*name)
         self._states: dict[str, bytes] = {}
         asks = self._namespace.asks.open
@@ -118,8 +148,9 @@ class Telling:
         wanted = contents_of(pointer)
         held, news = stream.held, list[bytes]()
         for digest in wanted:
+            self._library.own(self._name, digest)
             if digest not in held:
-                frame = self._library.frame(held, digest)
+                frame = self._library.frame(self._name, held, digest)
                 if isinstance(frame, str):
                     return frame
                 news.append(frame)

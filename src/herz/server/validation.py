@@ -24,6 +24,8 @@ KEYS: Final = 200_000
 _MOST: Final = 200
 """Problems that are listed; nobody reads more."""
 _TEXT: Final = 500
+_QUOTED: Final = frozenset({"const", "enum", "not", "pattern"})
+"""What a message quotes of the schema itself, which may say what a secret is."""
 
 
 class Fault(Record, frozen=True, kw_only=True):
@@ -89,6 +91,9 @@ def _breaches(reading: Reading, schema: Schema) -> Iterator[Fault]:
         # A message quotes the value that it is about: of a table, everything in it.
         quotes = is_table(value) or isinstance(value, list) or SECRETS.holds(path)
         text = hidden.message if quotes else open_.message
+        keyword = open_.schema_path[-1] if open_.schema_path else ""
+        if quotes and keyword in _QUOTED:
+            text = f"it is not what {keyword} of the schema says"
         key = join(path) + "".join(f"[{step}]" for step in at[len(path) :])
         yield Fault(key=key, what=text[:_TEXT], where=reading.locate(path) if path else None)
 

@@ -320,6 +320,12 @@ class HttpLink:
         where = f"{self._base}{API}/content/{digest}"
         data = await self._client.ask("GET", f"/content/{digest}")
         content = await asyncio.to_thread(decode, data, Content, where)
+        if content.masked:  # an instance sees only what it is told to run now
+            raise SourceUnavailable(
+                "secrets are masked in what came: the channel has moved on meanwhile",
+                where=where,
+                remedy="it is asked again",
+            )
         self.contents.keep(digest, content, where)
         return content
 

@@ -12,12 +12,12 @@ from litestar.params import FromPath
 
 from herz.errors import HerzError, UsageError
 from herz.release.content import Content, LayerText
-from herz.server.console.history import PAGE, TEXTS
-from herz.server.console.masking import masked
+from herz.server.console.history import PAGE
 from herz.server.console.pages import page
 from herz.server.console.shown import table
 from herz.server.door.entering import LIVE, enters
 from herz.server.drafts import compared
+from herz.server.masking import TEXTS, masked
 from herz.server.plane import Plane
 from herz.server.problems import body_of, not_found
 from herz.server.tokens import Scope

@@ -16,11 +16,11 @@ from herz.release.channel import Channel, Release
 from herz.release.content import Content
 from herz.release.rollout import Rollout
 from herz.server.console.drafting import EAGER, size_of
-from herz.server.console.masking import masked
 from herz.server.console.pages import page
 from herz.server.console.shown import Table, table
 from herz.server.door.entering import LIVE, enters
 from herz.server.hub import Hub
+from herz.server.masking import masked_texts
 from herz.server.plane import Plane
 from herz.server.rollouts.book import Book
 from herz.server.tokens import Scope
@@ -28,8 +28,6 @@ from herz.server.tokens import Scope
 RELEASES: Final = "/apps/{app:str}/{namespace:str}/releases"
 PAGE: Final = 20
 """Releases of one page."""
-TEXTS: Final = 512 * 1024
-"""Characters of text of one page."""
 _ROLLOUTS: Final = 50
 """Rollouts that are looked through for those of one release."""
 
@@ -192,21 +190,16 @@ async def _about(plane: Plane, release: Release, channel: Channel, *, facts_only
 
 
 def _layers(content: Content) -> tuple[LayerShown, ...]:
-    found: list[LayerShown] = []
-    left = TEXTS
-    for layer in content.layers:
-        text = masked(layer) if len(layer.text) <= left else None
-        left -= len(text or "")
-        found.append(
-            LayerShown(
-                name=layer.name,
-                format=layer.format,
-                dimension=layer.dimension,
-                bytes=len(layer.text.encode()),
-                text=text,
-            )
+    return tuple(
+        LayerShown(
+            name=layer.name,
+            format=layer.format,
+            dimension=layer.dimension,
+            bytes=len(layer.text.encode()),
+            text=text,
         )
-    return tuple(found)
+        for layer, text in zip(content.layers, masked_texts(content), strict=True)
+    )
 
 
 async def _large(plane: Plane, digest: str) -> tuple[LayerShown, ...]:
