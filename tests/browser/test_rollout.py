@@ -137,6 +137,27 @@ async def test_it_is_paused_resumed_promoted_and_goes_on(page, live, four, base)
     await expect(phase).to_contain_text("promoted")
 
 
+@pytest.mark.parametrize("options", [{}, {"dark": True}, {"phone": True}, {"language": "zh-CN"}], ids=str)
+async def test_what_is_over_lists_who_took_part_with_times_to_compare(visits, axe, live, four, base, options):
+    begun = await live.start_rollout(2, plan(50.0, 100.0, bake_s=0.0))
+    async for found in live.rollout_events(begun.id):
+        if found.over:
+            break
+    page = await (await visits(**options)).page()
+    await page.goto(f"{base}/{begun.id}")
+    rows = page.locator("#members tbody tr")
+    await expect(rows).to_have_count(4)
+    clocks = rows.first.locator("time[data-time=clock]")
+    await expect(clocks).to_have_count(3)
+    for shown in await clocks.all_inner_texts():
+        assert re.search(r"\d{1,2}:\d{2}:\d{2}", shown), shown
+    assert await axe(page) == []
+    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+    await page.locator("select[name=batch]").select_option("1")
+    await expect(rows).to_have_count(2)
+
+
 async def test_it_is_aborted_by_its_name_and_goes_back(page, live, four, base):
     await live.start_rollout(2, plan())
     await page.goto(f"{base}/r1")

@@ -79,6 +79,30 @@ def test_a_rollout_is_watched_to_its_promotion(released, fleet):
     assert "PROMOTED" in released("rollout", "list").out
 
 
+def test_the_status_of_what_is_over_lists_who_took_part(released, fleet):
+    second(released)
+    assert released("rollout", "start", "2", "--batches", "100%", "--bake", "50ms", "--watch").status == 0
+    said = released("rollout", "status").out
+    assert "2 instances took part: --members lists them" in said
+    assert "INSTANCE" not in said, "nobody needs to be looked at"
+    said = released("rollout", "status", "--members").out
+    (first,) = (line for line in said.splitlines() if line.startswith("pay-1 "))
+    assert first.split()[1:4] == ["1", "verified", "2"]
+    assert " ms  " in first
+    roster = released("rollout", "status", "--members", "--json").json["roster"]
+    assert [one["instance"] for one in roster["participants"]] == ["pay-1", "pay-2"]
+    assert all(one["verified"] and one["took_ms"] > 0 for one in roster["participants"])
+
+
+def test_the_status_of_what_was_taken_back_names_who_failed(released, fleet):
+    released("draft", "set", "db.pool=500")
+    released("release", "create", "--dormant", "-m", "too much")
+    assert released("rollout", "start", "2", "--batches", "100%", "--watch").status == 1
+    said = released("rollout", "status").out
+    assert "pay-1" in said.split("INSTANCE")[1]
+    assert "100 sessions at most" in said.split("INSTANCE")[1]
+
+
 def test_a_rollout_that_is_rolled_back_ends_a_watch_with_1_and_says_why(released, fleet):
     released("draft", "set", "db.pool=500")
     released("release", "create", "--dormant", "-m", "too much")

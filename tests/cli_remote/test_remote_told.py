@@ -9,10 +9,11 @@ import pytest
 from herz.cli.fleet_table import age, filters, fleet_text, rich_table, summary
 from herz.cli.impact import impact_text
 from herz.cli.rollout_plan import checks_of, percent, plan_of, plan_options, selector_of
+from herz.cli.rollout_roster import FEW, roster_text
 from herz.cli.rollout_told import outcome_text, step_text, waiting_text
 from herz.cli.told import difference_line
 from herz.cli.verify import verdict_text
-from herz.client import Built, Impact, Instance, Touched
+from herz.client import Built, Impact, Instance, Participant, Roster, Step, Touched
 from herz.errors import ConfigurationError, UsageError
 from herz.release.atomicity import Difference, Verdict, What
 from herz.release.channel import ReleaseRef
@@ -294,3 +295,35 @@ def test_a_long_value_is_cut_for_people():
     line = difference_line(KeyDifference(key="key", before="a", after="x" * 10_000))
     assert len(line) < 400
     assert line.endswith("… (10,000 characters)")
+
+
+# --- who took part --------------------------------------------------------------------------------
+
+
+def test_who_took_part_is_a_table_with_those_to_look_at_first():
+    well = Participant(
+        instance="a", batch=1, step=Step.VERIFIED, verified=NOW, took_ms=12.4, fingerprint="sha256:4f1c0123456789"
+    )
+    bad = Participant(instance="b", batch=1, step=Step.BACK, config_version=12, error="no \x1b[31mdriver")
+    roster = Roster(rollout="r1", participants=(well, bad), members=2)
+    lines = roster_text(roster, whole=True).splitlines()
+    assert lines[0].split()[:4] == ["INSTANCE", "BATCH", "PHASE", "RELEASE"]
+    assert lines[1].split()[:4] == ["b", "1", "back", "12"]
+    assert lines[2].strip() == '"no \\u001b[31mdriver"'
+    assert lines[3].split()[-3:] == ["12", "ms", "4f1c0123"]
+    assert lines[4] == "2 instances took part"
+
+
+def test_of_many_to_look_at_only_some_are_listed_unless_all_are_asked_for():
+    away = tuple(Participant(instance=f"i{number:02}", batch=1, step=Step.AWAY) for number in range(FEW + 3))
+    roster = Roster(rollout="r1", participants=away, members=6_000, left_out=1_000)
+    lines = roster_text(roster, whole=False).splitlines()
+    assert len(lines) == FEW + 3
+    assert lines[-2] == "… and 3 more to look at"
+    assert lines[-1].startswith("6000 instances took part; 1000 of them were well, or too many to record")
+    assert len(roster_text(roster, whole=True).splitlines()) == FEW + 5
+
+
+def test_a_rollout_without_a_record_of_who_took_part_says_so():
+    assert "is not recorded" in roster_text(Roster(rollout="r1", recorded=False), whole=False)
+    assert roster_text(Roster(rollout="r1"), whole=False) == "0 instances took part"

@@ -103,7 +103,7 @@ async def test_who_builds_the_release_is_waited_for_and_who_has_built_it_while_p
     said = await scene.shows("It waits for a is building")
     assert "At the latest" in said
     await scene.post(order="pause")
-    said = await scene.shows("a 1 built @1")
+    said = await scene.shows("a 1 built 20")
     assert "Paused by ada" in said
     assert "Resume when you are content; abort to go back." in said
 

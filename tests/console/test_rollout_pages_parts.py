@@ -14,12 +14,14 @@ from herz.release.plan import Plan, PlanKind
 from herz.release.report import Rehearsed, Report, Status
 from herz.release.rollout import Batch, Check, CheckResult, Phase, Rollout
 from herz.release.rollout_facts import pointing
+from herz.release.rollout_step import Step, step_of
 from herz.release.statistics import Outcome
 from herz.release.trend import Point
 from herz.server.audit import Audit, By
-from herz.server.console.rollout_batches import Step, rows_of, step_of, views_of
+from herz.server.console.rollout_batches import rows_of, views_of
 from herz.server.console.rollout_chart import charts_of
 from herz.server.console.rollout_timeline import Timelines
+from herz.server.rollouts.witness import taking_part
 from herz.store.base import Txn
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -93,7 +95,7 @@ def test_rows_are_those_of_the_rollout_the_worst_of_a_batch_first():
         member("d", "stable"),
         member("e", "r1-b9"),
     ]
-    rows = rows_of(going, members, pointing(going, Channel()))
+    rows = rows_of(going, taking_part(going, {}, members, pointing(going, Channel())))
     assert [(row.batch, row.instance, row.step) for row in rows] == [
         (1, "b", Step.FAILED),
         (1, "a", Step.REPORTS),

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from herz.client import ControlPlane, Namespace
+from herz.client import ControlPlane, Namespace, Step
 from herz.errors import NotRunning, SourceError
 from herz.release.content import Content, LayerText
 from herz.release.rollout import Phase, Rollout
+from herz.release.roster import unpack
+from herz.store.plane import ROSTERS
 from herz.store.sqlite import SqliteStore
+from herz.testing.followers import Follower
 from herz.testing.processes import Port, ServerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -209,3 +212,40 @@ async def test_instances_go_on_with_the_rollout_when_the_server_that_drives_is_k
         for process in processes:
             said = await process.said()
             assert (said["seen"], said["mixed"]) == ([1, 2], 0)
+
+
+async def test_a_server_killed_while_the_rollout_ends_leaves_the_record_to_the_next_one(tmp_path, plan):
+    async with AsyncExitStack() as stack:
+        servers = [await served(tmp_path, stack) for _ in range(2)]
+        store = SqliteStore(tmp_path / "herz.db")
+        stack.push_async_callback(store.close)
+        planes = [await stack.enter_async_context(ControlPlane(f"http://{port.address}")) for port, _ in servers]
+        site = Site("", tmp_path, planes[0].namespace("pay"), stack)
+        await site.release(text(1), publish=True)
+        fleet = [Follower(store, "pay", "default", f"pay-{number}", ttl_s=60.0) for number in range(5)]
+        for one in fleet:
+            await stack.enter_async_context(one.alive())
+        await site.instances(5)
+        release = await site.release(text(2))
+        rollout = await site.pay.start_rollout(release, plan(100.0, bake_s=60.0, commit_s=4.0))
+        async for found in site.pay.rollout_events(rollout.id):
+            if found.phase is Phase.BAKING:
+                break
+        fleet[4].faults.ignores_commit = True  # it never comes back: the rollout goes back for as long as it may
+        await site.pay.abort(rollout.id, "enough")
+        async for found in site.pay.rollout_events(rollout.id):
+            if found.phase is Phase.ROLLING_BACK:
+                break
+        holder = await store.get("/herz/duties/rollouts")
+        assert holder is not None
+        killed = next(number for number in (0, 1) if servers[number][1].pid == json.loads(holder.value)["pid"])
+        servers[killed][1].kill()
+        site.pay = planes[1 - killed].namespace("pay")
+        assert (await site.over(rollout)).phase is Phase.ROLLED_BACK
+        (entry,) = (await store.range(ROSTERS)).entries
+        roster = await site.pay.rollout_roster(rollout.id)
+        assert unpack(entry.value, entry.key) == roster
+        assert (roster.members, roster.left_out) == (5, 0)
+        assert [one.step for one in roster.participants] == [Step.BACK] * 4 + [Step.RETURNING]
+        assert all(one.verified is not None and one.took_ms is not None for one in roster.participants)
+        assert (await site.pay.rollout_roster(rollout.id, well=False)).participants == roster.participants[4:]

@@ -12,8 +12,9 @@ from herz.cli.arguments import command, group
 from herz.cli.output import print_json
 from herz.cli.remote import asked, data, message_option, namespace_of, place_options, plane_of, server_options
 from herz.cli.rollout_plan import checks_of, plan_of, plan_options, selector_of
+from herz.cli.rollout_roster import roster_text
 from herz.cli.rollout_told import line_of, outcome_text, step_text, waiting_text
-from herz.client import Namespace
+from herz.client import Namespace, NotThere, Roster
 from herz.errors import SourceUnavailable, UsageError
 from herz.release.rollout import Phase, Rollout
 
@@ -35,6 +36,7 @@ _EXAMPLES = """\
   herz rollout start 13 --batches 1%,10%,100% --bake 5m --select zone=eu --watch
   herz rollout start 13 --patch 4f1c --deployer k8s --checks checks.yml
   herz rollout status                      where it is, and the evidence so far
+  herz rollout status r7 --members         each instance: its phase, when it was verified, how fast it answered
   herz rollout watch                       until it is over: status 0 when it was promoted
   herz rollout pause -m 'looking at it'    and resume, promote, abort"""
 
@@ -88,6 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     for parser in (status, watching):
         _which(parser)
+    status.add_argument("--members", action="store_true", help="and each instance that took part, with times")
     command(top, "list", run_list, summary="list the rollouts, the newest first", parents=asking)
     for name, summary in _ORDERS.items():
         parser = command(
@@ -130,12 +133,22 @@ def run_start(arguments: argparse.Namespace) -> int:
 
 
 def run_status(arguments: argparse.Namespace) -> int:
-    """Print one rollout."""
-    rollout = asked(arguments, lambda pay: _found(pay, arguments.rollout))
+    """Print one rollout, and the instances that took part: those to look at, or with `--members` all."""
+
+    async def look(pay: Namespace) -> tuple[Rollout, Roster | None]:
+        rollout = await _found(pay, arguments.rollout)
+        try:
+            return rollout, await pay.rollout_roster(rollout.id, well=None if arguments.members else False)
+        except NotThere:  # a server of an earlier version
+            return rollout, None
+
+    rollout, roster = asked(arguments, look)
     if arguments.json:
-        print_json(data(rollout))
-    else:
-        print(outcome_text(rollout, datetime.now(UTC)))
+        print_json(data(rollout) | ({"roster": data(roster)} if arguments.members else {}))
+        return 0
+    print(outcome_text(rollout, datetime.now(UTC)))
+    if roster is not None:
+        print(roster_text(roster, whole=arguments.members))
     return 0
 
 

@@ -16,6 +16,8 @@ from herz.release.channel import Release
 from herz.release.content import Content, LayerText
 from herz.release.plan import Plan, PlanKind
 from herz.release.rollout import Check, Phase, Rollout
+from herz.release.rollout_step import Step
+from herz.release.roster import Participant, Roster
 
 __all__ = [
     "Approval",
@@ -34,6 +36,7 @@ __all__ = [
     "Moved",
     "Namespace",
     "NotThere",
+    "Participant",
     "Phase",
     "Plan",
     "PlanKind",
@@ -42,6 +45,8 @@ __all__ = [
     "Publication",
     "Release",
     "Rollout",
+    "Roster",
+    "Step",
     "Touched",
     "Validation",
     "Verdict",

@@ -126,6 +126,7 @@ class BlockingNamespace:
     start_rollout = _waiting(Namespace.start_rollout)
     rollouts = _waiting(Namespace.rollouts)
     rollout = _waiting(Namespace.rollout)
+    rollout_roster = _waiting(Namespace.rollout_roster)
     pause = _waiting(Namespace.pause)
     resume = _waiting(Namespace.resume)
     promote = _waiting(Namespace.promote)

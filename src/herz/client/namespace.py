@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from herz.client.exchange import Exchange, part
 from herz.client.problems import NotThere
 from herz.client.replies import Draft, Facts, Impact, Instance, Moved, RolloutEvent, Validation
@@ -18,6 +20,7 @@ from herz.release.difference import KeyDifference
 from herz.release.plan import Plan
 from herz.release.report import Answer, AskKind
 from herz.release.rollout import Check, Rollout
+from herz.release.roster import Participant, Roster
 
 WINDOW_S: Final = 2.0
 """How long instances have to answer a question."""
@@ -363,6 +366,23 @@ class Namespace:
 
     async def rollout_events(self, rollout: str) -> AsyncIterator[Rollout]:
         """A rollout as it is, then again after each change, until it is over.
+
+    async def rollout_roster(self, rollout: str, *, well: bool | None = None) -> Roster:
+        """Who takes part in a rollout, by name: how far each has come, when, and what it proved.
+
+        `well` False: only those to look at; True: only the others. Once the rollout is over it is what was recorded.
+        """
+        found: tuple[Participant, ...] = ()
+        while True:
+            query = {
+                "after": found[-1].instance if found else None,
+                "limit": PAGE,
+                "well": None if well is None else str(well).lower(),
+            }
+            page = await self._exchange.ask("GET", f"{self._rollout(rollout)}/roster", Roster, query=query)
+            found += page.participants
+            if len(page.participants) < PAGE:
+                return replace(page, participants=found)
 
         Ends before that where the server goes: whoever wants the rest looks at `over`, and asks again.
         """

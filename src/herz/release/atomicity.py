@@ -61,15 +61,17 @@ class Difference(Record, frozen=True, kw_only=True):
         """The container it is in, by its label."""
         return self.labels.get("container")
 
+    @property
+    def says(self) -> str:
+        """The difference without who differs."""
+        if self.key is None:
+            return _SAYS[self.what].format(expected=self.expected, actual=self.actual)
+        released_at, here_at = self.origins or (None, None)
+        return f"{self.key} is {_placed(self.actual, here_at)}, released is {_placed(self.expected, released_at)}"
+
     def __str__(self) -> str:
         labels = ", ".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
-        who = f"{self.instance or 'the channel'}{f' ({labels})' if labels else ''}"
-        if self.key is None:
-            return f"{who}: {_SAYS[self.what].format(expected=self.expected, actual=self.actual)}"
-        released_at, here_at = self.origins or (None, None)
-        return (
-            f"{who}: {self.key} is {_placed(self.actual, here_at)}, released is {_placed(self.expected, released_at)}"
-        )
+        return f"{self.instance or 'the channel'}{f' ({labels})' if labels else ''}: {self.says}"
 
 
 class Verdict(Record, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@
 * `/herz/live/<app>/<namespace>/to/<instance>/mailbox`: what one instance follows besides.
 * `/herz/fleet/<app>/<namespace>/<instance>`: its report, under a lease; `/herz/answers/…/<nonce>/<instance>`.
 * `/herz/apps/<app>/<namespace>/…`: draft, schema, policy, approvals, counter and releases, when which was stable;
-  `/herz/rollouts/…`.
+  `/herz/rollouts/…`, and who took part in each: `/herz/rosters/…`.
 * `/herz/content/<digest>`, `/herz/chunks/<digest>`, `/herz/graphs/<digest>`: addressed by what they hold.
 * `/herz/alerts/…`: what people are still to be told.
 * `/herz/audit/…`, `/herz/tokens/…`, `/herz/duties/…`: who did what, who may, and who does what must happen once.
@@ -31,6 +31,7 @@ LIVE: Final = ROOT + "live/"
 FLEET: Final = ROOT + "fleet/"
 ANSWERS: Final = ROOT + "answers/"
 ROLLOUTS: Final = ROOT + "rollouts/"
+ROSTERS: Final = ROOT + "rosters/"
 ALERTS: Final = ROOT + "alerts/"
 AUDIT: Final = ROOT + "audit/"
 TOKENS: Final = ROOT + "tokens/"
@@ -209,6 +210,11 @@ def rollouts_prefix(app: str, namespace: str) -> str:
 def rollout_key(app: str, namespace: str, rollout: str) -> str:
     """One rollout."""
     return rollouts_prefix(app, namespace) + checked_name(rollout, "a rollout")
+
+
+def roster_key(app: str, namespace: str, rollout: str) -> str:
+    """Who took part in a rollout. Not below the rollout itself: whoever follows rollouts is not told of it."""
+    return f"{ROSTERS}{place(app, namespace)}/{checked_name(rollout, 'a rollout')}"
 
 
 def rollout_counter_key(app: str, namespace: str) -> str:

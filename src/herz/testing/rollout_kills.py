@@ -29,6 +29,7 @@ from herz.release.rollout import Phase, Rollout
 from herz.server.audit import Audit
 from herz.server.clock import SystemClock
 from herz.server.contents import Contents
+from herz.server.rollouts import rosters
 from herz.server.rollouts.book import stored
 from herz.store.plane import rollout_key
 from herz.store.sqlite import SqliteStore
@@ -72,7 +73,7 @@ class Killed:
     unverified: int = 0
     """Promotions without proof of every batch, or of a release that an instance could not run."""
     lost: int = 0
-    """Releases and rollouts that were acknowledged, and are not there, or not whole."""
+    """Releases and rollouts that were acknowledged, and are not there, or not whole: who took part included."""
     astray: int = 0
     """Instances that did not end at what the channel says."""
     audited: bool = True
@@ -177,6 +178,7 @@ class _Trial:
         if over.phase is Phase.PROMOTED and (bad or not proved):
             self.told.unverified += 1
             self.told.notes.append(f"{over.id} was promoted without proof")
+        await self._look_at_roster(over)
         wanted = over.release if over.phase is Phase.PROMOTED else over.stable
         for follower in self._followers:
             follower.faults = Faults()
@@ -188,6 +190,17 @@ class _Trial:
         self.told.astray += len(astray)
         if astray:
             self.told.notes.append(f"{over.id} ({over.phase}): {', '.join(astray)} went astray")
+
+    async def _look_at_roster(self, over: Rollout) -> None:
+        """Whether the record of who took part names everybody, and whoever proved a promoted release."""
+        roster = await rosters.written(self._store, over)
+        frozen = sum(batch.size for batch in over.batches)
+        whole = roster is not None and roster.left_out == 0 and len(roster.participants) >= frozen
+        if whole and roster is not None and over.phase is Phase.PROMOTED:
+            whole = all(one.verified is not None and one.took_ms is not None for one in roster.participants)
+        if not whole:
+            self.told.lost += 1
+            self.told.notes.append(f"{over.id} ({over.phase}): who took part is not whole: {roster}")
 
     async def _until_over(self, begun: Rollout, kills: int) -> Rollout:
         """The rollout's end, with a kill after some of its writes."""

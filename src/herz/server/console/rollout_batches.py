@@ -1,7 +1,7 @@
 """The batches of a rollout as people look at them: how far each has come, and every instance in it.
 
-Who is in a batch is told by the mailboxes, which are taken away when the rollout ends; after that only the record's
-proof of membership is left.
+Who is in a batch is told by the mailboxes, which are taken away when the rollout ends; after that by the record of who
+took part.
 """
 
 from __future__ import annotations
@@ -9,43 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Final, NamedTuple
 
-from herz.release.channel import Channel
 from herz.release.member import Member
-from herz.release.report import Report, Status
-from herz.release.rollout import Batch, Phase, Rollout, cohort_of
-from herz.release.rollout_facts import applied, follows, patched
-from herz.server.registered import Registered
+from herz.release.rollout import Batch, Phase, Rollout
+from herz.release.rollout_facts import patched
+from herz.release.rollout_step import Step
+from herz.release.roster import Participant
+from herz.server.rollouts.witness import Known, heard
 
 ROWS: Final = 200
 """Instances that a page lists at most; more are found by the filter."""
-
-
-class Step(StrEnum):
-    """How far an instance has come with the release. In the order in which people want to see them."""
-
-    FAILED = "failed"
-    """It could not build or apply the release; its error says why."""
-    AWAY = "away"
-    """It does not report at the moment."""
-    ASSIGNED = "assigned"
-    """Its mailbox says that it is in the batch."""
-    PREPARING = "preparing"
-    """It was told to build the release, and has not said that it has."""
-    BUILT = "built"
-    """It has built the release, and does not use it yet."""
-    COMMITTED = "committed"
-    """The pointer has moved; it has not said yet that it follows."""
-    REPORTS = "reports"
-    """It says that it runs the release."""
-    VERIFIED = "verified"
-    """It was asked, and proved to run the release."""
-    RETURNING = "returning"
-    """The rollout goes back, and it has not said that it does."""
-    BACK = "back"
-    """It runs again what is stable."""
 
 
 _ORDER: Final = {step: place for place, step in enumerate(Step)}
@@ -58,8 +32,16 @@ class Row(NamedTuple):
     batch: int
     step: Step
     error: str | None
-    labels: Mapping[str, str]
+    prepared: datetime | None
+    committed: datetime | None
+    verified: datetime | None
+    took_ms: float | None
+    """How long its answer to the verification took."""
+    fingerprint: str | None
+    """What it answered then."""
     runs: int | None
+    labels: Mapping[str, str]
+    """Known while it is under way, as what follows is."""
     patch_id: str | None
     without_patch: bool
     """Whether the rollout's patch is still to be installed there."""
@@ -84,80 +66,31 @@ class View(NamedTuple):
     counts: Mapping[Step, int]
 
 
-def step_of(member: Member, rollout: Rollout, batch: Batch | None, channel: Channel) -> tuple[Step, str | None]:
-    """How far an instance of `batch` (None: its membership is not frozen) has come, and its error if it failed."""
-    report = member.report
-    if report is None:
-        return Step.AWAY, None
-    error = _error(report, rollout, batch)
-    if rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
-        return (Step.BACK if follows(member, channel) else Step.RETURNING), error
-    if error is not None:
-        return Step.FAILED, error
-    if batch is None:
-        return Step.ASSIGNED, None
-    if batch.committed:
-        if not applied(member, rollout):
-            return Step.COMMITTED, None
-        return (Step.VERIFIED if batch.verified else Step.REPORTS), None
-    return (Step.BUILT if _built(report, rollout) else Step.PREPARING), None
-
-
-def _built(report: Report, rollout: Rollout) -> bool:
-    done = report.rehearsed
-    return (
-        done is not None
-        and (done.number, done.digest) == (rollout.release.number, rollout.release.digest)
-        and done.rollout in (None, rollout.id)
-    )
-
-
-def _error(report: Report, rollout: Rollout, batch: Batch | None) -> str | None:
-    """Why it failed with the release."""
-    done, release = report.rehearsed, rollout.release
-    committed = batch is not None and batch.committed  # before, it speaks of something else
-    if committed and report.status is Status.FAILED and report.target in (None, release.number):
-        return report.error or "it does not say why"
-    if done is None or not _built(report, rollout):
-        return None
-    if done.error is None and done.fingerprint != release.fingerprint:
-        return f"built {done.fingerprint}, released was {release.fingerprint}"
-    return done.error
-
-
-def rows_of(rollout: Rollout, members: Sequence[Member], channel: Channel) -> list[Row]:
+def rows_of(rollout: Rollout, seen: Sequence[Known]) -> list[Row]:
     """The instances of all batches: batch by batch, in each those first that people want to see."""
-    batches = {batch.cohort: batch for batch in rollout.batches}
-    numbers = {cohort_of(rollout.id, number): number for number in range(1, rollout.batch + 1)}
-    rows = []
-    for member in members:
-        number = numbers.get(member.cohort)
-        if number is None or member.rollout != rollout.id:
-            continue
-        step, error = step_of(member, rollout, batches.get(member.cohort), channel)
-        report = member.report
-        rows.append(
-            Row(
-                instance=member.instance,
-                batch=number,
-                step=step,
-                error=error,
-                labels=member.labels,
-                runs=None if report is None else report.config_version,
-                patch_id=None if report is None else report.patch_id,
-                without_patch=not patched(member, rollout),
-                heard=_heard(report),
-            )
-        )
-    rows.sort(key=lambda row: (row.batch, _ORDER[row.step], row.instance))
+    rows = [_row(rollout, *one) for one in seen]
+    rows.sort(key=lambda row: (row.batch, row.error is None, _ORDER[row.step], row.instance))
     return rows
 
 
-def _heard(report: Report | None) -> datetime | None:
-    """When it last said something: by a server's clock where one received it."""
-    if isinstance(report, Registered) and report.received is not None:
-        return report.received
-    return None if report is None else report.time
+def _row(rollout: Rollout, part: Participant, member: Member) -> Row:
+    report = member.report
+    return Row(
+        instance=part.instance,
+        batch=part.batch,
+        step=part.step,
+        error=part.error,
+        prepared=part.prepared,
+        committed=part.committed,
+        verified=part.verified,
+        took_ms=part.took_ms,
+        fingerprint=part.fingerprint,
+        runs=part.config_version,
+        labels=member.labels,
+        patch_id=None if report is None else report.patch_id,
+        without_patch=not rollout.over and not patched(member, rollout),
+        heard=None if report is None else heard(report),
+    )
 
 
 def views_of(rollout: Rollout, rows: Sequence[Row], matching: int) -> list[View]:
@@ -201,7 +134,7 @@ def shown(rows: Sequence[Row], *, step: str = "", words: str = "", batch: int | 
     return [
         row
         for row in rows
-        if (not step or row.step == step)
+        if (not step or row.step == step or (step == Step.FAILED and row.error is not None))
         and (batch is None or row.batch == batch)
         and (not wanted or all(word in _text(row) for word in wanted))
     ]

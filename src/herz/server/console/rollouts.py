@@ -16,10 +16,11 @@ from litestar.response import Redirect
 from herz.errors import HerzError, UsageError
 from herz.release.cohort import selected
 from herz.release.rollout import Phase, Rollout, abort, force, pause, promote, resume
+from herz.release.rollout_step import Step
 from herz.server.access import Caller, require
 from herz.server.console import rollout_start, rollout_verify
 from herz.server.console.pages import page
-from herz.server.console.rollout_batches import ROWS, Step, rows_of, shown, views_of
+from herz.server.console.rollout_batches import ROWS, rows_of, shown, views_of
 from herz.server.console.rollout_chart import charts_of
 from herz.server.console.rollout_timeline import Timelines
 from herz.server.door.entering import enters
@@ -28,6 +29,7 @@ from herz.server.plane import Plane
 from herz.server.problems import body_of
 from herz.server.rollouts.book import Book
 from herz.server.rollouts.observing import members_of
+from herz.server.rollouts.rosters import Rosters
 from herz.server.tokens import Scope
 
 LISTED: Final = 25
@@ -163,7 +165,8 @@ async def _shown(
 ) -> Response[str]:
     namespace = plane.of(Hub).namespace(found.app, found.namespace)
     members = tuple(members_of(namespace))
-    rows = rows_of(found, members, namespace.channel)
+    roster, seen = await plane.of(Rosters).of(found)
+    rows = rows_of(found, seen)
     matching = sum(one.report is not None and selected(one.labels, found.selector) for one in members)
     views = views_of(found, rows, matching)
     number = int(batch) if batch.isdecimal() and len(batch) < 5 else None
@@ -184,6 +187,7 @@ async def _shown(
         more=len(left) - ROWS,
         counts=Counter(row.step.value for row in rows),
         total=len(rows),
+        roster=roster,
         open_rows=asked or len(rows) <= FEW,
         steps=[one.value for one in Step],
         step=step,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from herz.errors import UsageError
-from herz.release.atomicity import Verdict
 from herz.release.member import Member
 from herz.release.rollout import Check, CheckResult, Rollout
 from herz.server.rollouts.checks import Checks
 from herz.server.rollouts.deployer import Deployer, Order
 from herz.server.rollouts.deployer import Member as Installed
-from herz.server.rollouts.verify import Verifier
+from herz.server.rollouts.verify import Proof, Verifier
 
 
 class Acts:
@@ -20,8 +19,8 @@ class Acts:
     def __init__(self, verifier: Verifier, deployer: Deployer, checks: Checks) -> None:
         self._verifier, self._deployer, self._checks = verifier, deployer, checks
 
-    async def ask(self, rollout: Rollout, members: tuple[Member, ...], window_s: float) -> Verdict:
-        """The verdict on `members`."""
+    async def ask(self, rollout: Rollout, members: tuple[Member, ...], window_s: float) -> Proof:
+        """The verdict on `members`, and what each answered."""
         return await self._verifier.verify(
             rollout.app,
             rollout.namespace,

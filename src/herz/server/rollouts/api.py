@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from litestar import Request, Response, get, post
@@ -10,10 +11,13 @@ from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
+from msgspec.structs import replace
 
 from herz.release.atomicity import Verdict
 from herz.release.record import Record
 from herz.release.rollout import Rollout, abort, force, pause, promote, resume
+from herz.release.rollout_step import Step
+from herz.release.roster import Roster
 from herz.server.access import Caller, require, requires
 from herz.server.plane import PLACE, Plane
 from herz.server.problems import Problem, answers
@@ -21,6 +25,7 @@ from herz.server.rollouts.book import PAGE, Book, Wish
 from herz.server.rollouts.events import events
 from herz.server.rollouts.gates import Canary, Gates, Hook, Measurement, measurement
 from herz.server.rollouts.proofs import Proofs, Question
+from herz.server.rollouts.rosters import Rosters
 from herz.server.rollouts.standing import Rollouts
 from herz.server.tokens import Scope
 
@@ -29,6 +34,11 @@ Id = Annotated[str, PathParameter(description="The rollout, such as `r7`")]
 
 Before = Annotated[int | None, QueryParameter(ge=1, le=10**10, description="Only rollouts below this number")]
 Limit = Annotated[int, QueryParameter(ge=1, le=500, description="At most so many")]
+After = Annotated[str, QueryParameter(required=False, max_length=256, description="Only names behind this one")]
+Named = Annotated[int, QueryParameter(ge=1, le=10_000, description="At most so many")]
+OfBatch = Annotated[int | None, QueryParameter(ge=1, le=10**10, description="Only those of this batch")]
+OfStep = Annotated[Step | None, QueryParameter(required=False, description="Only those that have come so far")]
+Well = Annotated[bool | None, QueryParameter(required=False, description="`false`: those to look at")]
 
 
 class Message(Record, frozen=True, kw_only=True):
@@ -109,6 +119,38 @@ async def rollouts(
 async def rollout(plane: NamedDependency[Plane], app: FromPath[str], namespace: FromPath[str], rollout: Id) -> Rollout:
     """Its phase, batches, and the evidence of each."""
     return (await plane.of(Book).find(app, namespace, rollout)).value
+
+
+@get(
+    f"{PLACE}/rollouts/{{rollout:str}}/roster",
+    guards=[requires(Scope.READ)],
+    responses=answers(404),
+    summary="Who takes part in a rollout",
+    tags=["rollouts"],
+)
+async def rollout_roster(
+    plane: NamedDependency[Plane],
+    app: FromPath[str],
+    namespace: FromPath[str],
+    rollout: Id,
+    batch: OfBatch = None,
+    step: OfStep = None,
+    well: Well = None,
+    after: After = "",
+    limit: Named = 10_000,
+) -> Roster:
+    """How far each instance has come, when, and what it proved; once it is over, what was recorded of that.
+
+    By name. `members` and `left_out` are of the whole rollout, whatever is asked for.
+    """
+    found = (await plane.of(Book).find(app, namespace, rollout)).value
+    roster, _ = await plane.of(Rosters).of(found)
+    wanted = (
+        one
+        for one in roster.participants
+        if one.instance > after and batch in (None, one.batch) and step in (None, one.step) and well in (None, one.well)
+    )
+    return replace(roster, participants=tuple(islice(wanted, limit)))
 
 
 @get(
@@ -291,6 +333,7 @@ HANDLERS: Final = (
     start_rollout,
     rollouts,
     rollout,
+    rollout_roster,
     rollout_events,
     pause_rollout,
     resume_rollout,

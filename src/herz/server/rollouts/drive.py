@@ -28,6 +28,9 @@ from herz.server.clock import Clock
 from herz.server.hub import Hub, Namespace
 from herz.server.rollouts.book import Stored, alerts_of, stored
 from herz.server.rollouts.observing import members_of, placed
+from herz.server.rollouts.rosters import writing, written
+from herz.server.rollouts.verify import Proof
+from herz.server.rollouts.witness import Witness
 from herz.server.work import Held
 from herz.store.base import Compare, Delete, Get, Operation, Put, Store, Txn
 from herz.store.plane import channel_key, mailbox_key, rollout_key
@@ -48,7 +51,7 @@ VERDICT_MARGIN_S: Final = 0.25
 class Acting(Protocol):
     """What a rollout has done outside of the store."""
 
-    async def ask(self, rollout: Rollout, members: tuple[Member, ...], window_s: float) -> Verdict:
+    async def ask(self, rollout: Rollout, members: tuple[Member, ...], window_s: float) -> Proof:
         """Ask `members` what they run, and judge."""
 
     async def deploy(self, rollout: Rollout, members: tuple[Member, ...]) -> None:
@@ -78,6 +81,7 @@ class Drive:
         """How long the last look took."""
         self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._verdict: tuple[int, Verdict] | None = None
+        self._witness = Witness(None)
         self._results: dict[str, CheckResult] = {}
         self._looked_s: dict[tuple[int, str], float] = {}
 
@@ -157,10 +161,11 @@ class Drive:
         record, revision = self.record, self.revision
         begin_s = self._clock.monotonic()
         seen = self._seen(namespace)
+        self._witness.look(record, seen.members, seen.now)
         decision = decide(record, seen)
         self._looking_s = self._clock.monotonic() - begin_s
         if decision.writes(record):
-            await self._write(record, revision, namespace.channel_revision, decision)
+            await self._write(record, revision, namespace.channel_revision, decision, seen)
             return 0
         self._drop_acts()
         self._act(decision, seen)
@@ -169,6 +174,7 @@ class Drive:
     async def _catch_up(self) -> None:
         """Wait until the hub knows at least what whoever drove before us wrote last."""
         app, name = self.record.app, self.record.namespace
+        self._witness = Witness(await written(self._store, self.record))
         revision, channel_revision, mailboxes = await placed(self._store, app, name)
         while self._hub.revision < revision:
             self._wake.clear()
@@ -189,7 +195,9 @@ class Drive:
             attended=self._attended,
         )
 
-    async def _write(self, before: Rollout, revision: int, channel_revision: int, decision: Decision) -> None:
+    async def _write(
+        self, before: Rollout, revision: int, channel_revision: int, decision: Decision, seen: Seen
+    ) -> None:
         """Write a decision, all of it or nothing: it counts only if record, channel and lease are as they were seen."""
         after = told(decision.rollout, decision.rollout.noticed)
         compares = [
@@ -203,6 +211,9 @@ class Drive:
             if decision.channel.stable.release == after.release:
                 then.append(published(after.release, after.app, after.namespace, self._publication(after)))
         then.extend(self._mailbox(instance, cohort) for instance, cohort in decision.assign)
+        roster = self._witness.roster(before, after, seen.members, decision.channel or seen.channel)
+        if roster is not None:
+            then += writing(after, roster)
         txn = Txn(compares, then, (Get(self._held.key), Get(self._key)))
         if self._held.lost:
             raise LeaseLost(f"{self._held.key} was lost", remedy="the rollout goes on at its next holder")
@@ -298,8 +309,9 @@ class Drive:
             self._wake.set()
 
     async def _ask(self, record: Rollout, members: tuple[Member, ...], window_s: float) -> None:
-        verdict = await self._acting.ask(record, members, window_s)
-        self._verdict = (record.step, verdict)
+        proof = await self._acting.ask(record, members, window_s)
+        self._verdict = (record.step, proof.verdict)
+        self._witness.proved(record, proof, self._now())
 
     async def _deploy(self, record: Rollout, members: tuple[Member, ...]) -> None:
         try:

@@ -57,7 +57,7 @@ class Proofs:
                 where=freshness.reason,
                 remedy="try again when its store answers",
             )
-        return await self._verifier.verify(
+        proof = await self._verifier.verify(
             app,
             namespace,
             release=release,
@@ -66,6 +66,7 @@ class Proofs:
             window_s=question.window_s,
             allow_overrides=question.allow_overrides,
         )
+        return proof.verdict
 
     def _meant(self, app: str, namespace: str, question: Question) -> Iterable[Member]:
         known = {member.instance: member for member in members_of(self._hub.namespace(app, namespace))}

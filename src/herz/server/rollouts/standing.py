@@ -25,6 +25,7 @@ from herz.server.rollouts.gates import Gates
 from herz.server.rollouts.outbound import Outbound
 from herz.server.rollouts.proofs import Proofs
 from herz.server.rollouts.references import References
+from herz.server.rollouts.rosters import Rosters
 from herz.server.rollouts.verify import Verifier
 from herz.server.work import TTL_S, held_forever
 
@@ -83,6 +84,7 @@ class Rollouts:
         verifier = Verifier(plane.store, plane.of(Asking), references, plane.clock, plane.of(Metrics).verified)
         proofs = plane.offer(Proofs(hub, book, verifier))
         plane.offer(Gates(book, proofs))
+        plane.offer(Rosters(plane.store, hub))
         self.driver = Driver(
             store=plane.store,
             hub=hub,

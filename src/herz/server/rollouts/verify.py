@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -60,6 +60,15 @@ class Reader(Protocol):
         """
 
 
+class Proof(NamedTuple):
+    """A verdict, and what it was made from: who was asked, each answer, and how many milliseconds that took to come."""
+
+    verdict: Verdict
+    asked: tuple[str, ...]
+    answers: Mapping[str, Answer]
+    took_ms: Mapping[str, float]
+
+
 class Verifier:
     """Verifies that instances run a release, whole; any number of verifications at the same time.
 
@@ -87,8 +96,10 @@ class Verifier:
         patch_id: str | None = None,
         window_s: float = 2.0,
         allow_overrides: Sequence[str] = (),
-    ) -> Verdict:
-        """The verdict on `members`, at the latest when the window closes and those that differ had time to explain.
+    ) -> Proof:
+        """The verdict on `members` and what they answered.
+
+        It comes at the latest when the window closes and those that differ had time to explain.
 
         `SourceUnavailable` when the store does not answer: then there is no verdict.
         """
@@ -110,7 +121,7 @@ class Verifier:
                     "herz.differing": verdict.differing,
                 }
             )
-        return verdict
+        return Proof(verdict, judged.names, answers, judged.took_ms)
 
     async def _rounds(
         self, app: str, namespace: str, judged: _Round, begin_s: float, window_s: float
@@ -136,6 +147,7 @@ class Verifier:
         answers: Mapping[str, Answer] = {}
         if judged.members and window_s > 0:
             window_s = min(window_s, WINDOW_S)
+            judged.begin(self._clock.monotonic)
             answers = await self._asking.ask(app, namespace, judged.question(), judged.names, window_s, judged.look)
         after, later = await self._channel(app, namespace)
         return judged.verdict(answers, before, after), answers, revision == later
@@ -200,9 +212,17 @@ class _Round:
     ) -> None:
         self.release, self.patch_id, self.members, self.allowed = release, patch_id, members, allowed
         self.names = tuple(member.instance for member in members)
+        self.took_ms: dict[str, float] = {}
+        self._monotonic: Callable[[], float] = lambda: 0.0
+        self._begin_s = 0.0
+
+    def begin(self, monotonic: Callable[[], float]) -> None:
+        """The question is asked now (again): answers are timed from here."""
+        self.took_ms, self._monotonic, self._begin_s = {}, monotonic, monotonic()
 
     def look(self, answer: Answer) -> float | None:
         """How long others are waited for, when this answer proves that they cannot save it."""
+        self.took_ms[answer.instance] = (self._monotonic() - self._begin_s) * 1000
         report = answer.report
         settled = report.status is Status.APPLIED and report.config_version == self.release.number
         wrong = (
