@@ -9,12 +9,14 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from herz.release.record import encode
 from herz.release.rollout import Phase
 from herz.server.rollouts import alerts, tracing
 from herz.server.rollouts.standing import RolloutSettings
-from herz.store.plane import rollout_key
+from herz.store.plane import fleet_prefix, rollout_key
 from herz.testing.memory_store import MemoryStore
 
 
@@ -52,6 +54,19 @@ async def test_a_record_that_cannot_be_read_stops_no_other_rollout(world, two, p
     await world.store.put(rollout_key("pay", "eu", "r1"), b"{broken")
     await world.store.put(rollout_key("pay", "us", "r1"), b'{"phase": "PENDING"}')
     assert (await world.until(await world.start(two[1]))).phase is Phase.PROMOTED
+
+
+async def test_a_report_under_a_name_that_no_instance_can_have_stops_no_rollout(world, two, plan, eventually):
+    await world.join("a")
+    name = "<script>alert(1)<script>"
+    report = world.instances["a"].said()
+    await world.store.put(fleet_prefix("pay", "default") + name, encode(msgspec.structs.replace(report, instance=name)))
+    over = await world.until(await world.start(two[1], plan=plan(100.0)))
+    assert (over.phase, over.batches[0].size) == (Phase.PROMOTED, 1)
+    (refused,) = world.hub.refused.values()
+    assert "is not the name of an instance" in refused
+    await world.store.delete(fleet_prefix("pay", "default") + name)
+    await eventually(lambda: not world.hub.refused)
 
 
 async def test_an_unexpected_error_in_an_act_is_survived(world, two, plan, monkeypatch):

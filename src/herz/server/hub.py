@@ -22,7 +22,7 @@ from herz.release.report import Answer, Asks
 from herz.server.following import Following, Freshness
 from herz.server.registered import Registered
 from herz.store.base import Entry, Store
-from herz.store.plane import ANSWERS, FLEET, LIVE
+from herz.store.plane import ANSWERS, FLEET, LIVE, is_instance
 from herz.watch.core import Says
 from herz.watch.session import Session
 
@@ -324,6 +324,10 @@ class Hub:
             if entry is None:
                 namespace.reports.pop(instance, None)
                 self.refused.pop(key, None)
+            elif instance not in namespace.reports and not is_instance(instance):
+                # Who writes to the store itself may write any name; with this one nothing could be done.
+                self._refuse(key, DocumentMalformed(f"{instance[:100]!r} is not the name of an instance", where=key))
+                continue
             else:
                 try:
                     value = decode(entry.value, Registered, f"{key}@{entry.mod_revision}")

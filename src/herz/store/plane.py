@@ -68,9 +68,14 @@ def checked_user(name: str) -> str:
     return small
 
 
+def is_instance(name: str) -> bool:
+    """Whether this can be the name of an instance."""
+    return _INSTANCE.fullmatch(name) is not None
+
+
 def checked_instance(instance: str) -> str:
     """`instance` itself; `UsageError` unless it is the name of an instance."""
-    if not _INSTANCE.fullmatch(instance):
+    if not is_instance(instance):
         raise UsageError(
             f"{instance!r} is not the name of an instance", remedy="use letters, digits, and . _ : @ - behind the first"
         )
