@@ -54,7 +54,10 @@ class Namespace:
     # --- the draft --------------------------------------------------------------------------------
 
     async def draft(self) -> Draft:
-        """What is being edited; one with revision 0 and no layers where nothing is."""
+        """What is being edited; one with revision 0 and no layers where nothing is.
+
+        Without the scope `edit` its secrets are masked: `content.masked` is true, and it cannot be written back.
+        """
         try:
             return await self._exchange.ask("GET", f"{self._place}/draft", Draft)
         except NotThere:
@@ -66,7 +69,7 @@ class Namespace:
         """Replace the draft's content; the draft as it is then.
 
         `expect` is the revision that the change was made on, 0 where there was no draft: another one in the store is a
-        `DraftConflict`, and nothing is written.
+        `DraftConflict`, and nothing is written. So is a content with masked secrets: `ConfigurationError`.
         """
         body = _given(content=content, expect=expect, base=base, message=message or None)
         return await self._exchange.ask("PUT", f"{self._place}/draft", Draft, body)
@@ -92,7 +95,10 @@ class Namespace:
         return await self._exchange.ask("GET", f"{self._place}/draft/difference", tuple[KeyDifference, ...])
 
     async def schema(self) -> Facts | None:
-        """The JSON Schema that drafts are validated with, None where there is none."""
+        """The JSON Schema that drafts are validated with, None where there is none.
+
+        Without the scope `edit` what it says of secrets is masked, and it cannot be written back.
+        """
         try:
             return await self._exchange.ask("GET", f"{self._place}/schema", dict)
         except NotThere:
@@ -145,7 +151,7 @@ class Namespace:
         return await self._exchange.ask("GET", self._release(version), Release)
 
     async def content(self, version: int | str) -> Content:
-        """What a release holds: its layers, as they were written."""
+        """What a release holds: its layers, as they were written; `masked` where this token may not see its secrets."""
         return await self._exchange.ask("GET", f"{self._release(version)}/content", Content)
 
     async def compare(self, before: int | str, after: int | str) -> tuple[KeyDifference, ...]:
@@ -364,9 +370,6 @@ class Namespace:
         """One rollout: its phase, batch, members and evidence."""
         return await self._exchange.ask("GET", self._rollout(rollout), Rollout)
 
-    async def rollout_events(self, rollout: str) -> AsyncIterator[Rollout]:
-        """A rollout as it is, then again after each change, until it is over.
-
     async def rollout_roster(self, rollout: str, *, well: bool | None = None) -> Roster:
         """Who takes part in a rollout, by name: how far each has come, when, and what it proved.
 
@@ -383,6 +386,9 @@ class Namespace:
             found += page.participants
             if len(page.participants) < PAGE:
                 return replace(page, participants=found)
+
+    async def rollout_events(self, rollout: str) -> AsyncIterator[Rollout]:
+        """A rollout as it is, then again after each change, until it is over.
 
         Ends before that where the server goes: whoever wants the rest looks at `over`, and asks again.
         """
