@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import randrange
@@ -170,8 +170,10 @@ class StoreSource:
         async for change in changes:
             if isinstance(change, Changes):
                 self._check(change)
-                for item in self._applied(change):
-                    yield item
+                if (batch := self._applied(change)) is not None:
+                    yield batch
+                if self._content.refused is not None:
+                    yield self._content.failed(change.revision)
             elif change.revision >= self._document.revision:
                 self._document = replace(self._document, revision=change.revision)
                 alive = Progress(change.revision, change.current)
@@ -245,14 +247,13 @@ class StoreSource:
             remedy="nothing of it is applied; the store is compared with what is held",
         )
 
-    def _applied(self, changes: Changes) -> Iterable[Item]:
+    def _applied(self, changes: Changes) -> Batch | None:
+        """What could be taken of `changes`; the content says what could not."""
         events, refused = self._content.take(
             {event.entry.key: event.entry if event.type is EventType.PUT else None for event in changes.events}
         )
-        if events is not None:
-            self._document = self._content.document(changes.revision)
-            yield Batch(changes.revision, events, self._document, waits=refused is not None)
-        else:
+        if events is None:
             self._document = replace(self._document, revision=changes.revision)
-        if refused is not None:
-            yield self._content.failed(changes.revision)
+            return None
+        self._document = self._content.document(changes.revision)
+        return Batch(changes.revision, events, self._document, waits=refused is not None)

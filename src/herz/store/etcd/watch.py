@@ -157,8 +157,8 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             if self._failure is not None:
                 raise self._failure
             self._wanted = self._loop.create_future()
-            if self._taken is not None:
-                _end_wait(self._taken)
+            if self._taken is not None and not self._taken.done():
+                self._taken.set_result(None)
             await self._wanted
         item, size = self._items.popleft()
         if isinstance(item, Progress):
@@ -169,7 +169,10 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
 
     def _wake(self) -> bool:
         """Let the consumer go on; whether it waited."""
-        return self._wanted is not None and _end_wait(self._wanted)
+        if self._wanted is None or self._wanted.done():
+            return False
+        self._wanted.set_result(None)
+        return True
 
     def _push(self, groups: list[Group], size: int) -> bool:
         """Have `groups` handed on, `size` bytes an event; whether the consumer should take them before more is read."""
@@ -360,11 +363,3 @@ class EtcdWatch(AsyncIterator[Changes | Progress]):
             self._stream.cancel()
         if self._connection is not None:
             await self._connection.close()
-
-
-def _end_wait(waiting: asyncio.Future[None]) -> bool:
-    """Whether anybody waited."""
-    if waiting.done():
-        return False
-    waiting.set_result(None)
-    return True
