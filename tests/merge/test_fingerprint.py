@@ -193,6 +193,7 @@ def test_a_secret_that_takes_the_place_of_a_large_table_does_not_show(neighbours
         ({"a": {"t": 1}, "t": 1}, "t", 2),
         ({"a": ["b", 1, 2, ":5"], ",1,2,": 5}, ",1,2,", 6),
         ({"a": 'x"t":1', "t": 1}, "t", 2),
+        ({"9": {"z": "b"}, ":": 1, "},": ":1,"}, "},", "x"),  # twice, and the two share a quote
         ({"a": 1, "t": "x"}, "t", "\0"),
         ({"a": 1, "t": "\\u0000"}, "t", 1),
         ({"\0t": 1, "t": 1}, "\0t", 2.0),

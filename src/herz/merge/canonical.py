@@ -92,12 +92,12 @@ def _any_secret(secret: SecretKeys, names: frozenset[str]) -> bool:
 
 def plain_at(name: str, value: Any, before: Any, secret: SecretKeys) -> bool:
     """Whether `{name: value}` is plain, where `before` was there and plain; `ABSENT` where nothing was."""
-    if before is not ABSENT and type(value) in _EXACT:
+    if type(value) in _EXACT and before is not ABSENT:
         return True  # the name is as plain as it was
     if type(value) is dict and type(before) is dict and value.keys() == before.keys():
-        kinds = set(map(type, value.values()))
-        if kinds <= _SCALARS:  # the names are as plain as they were
-            return float not in kinds or _plain_floats([inner for inner in value.values() if type(inner) is float])
+        fresh = [inner for at, inner in value.items() if inner is not before[at]]
+        if _EXACT.issuperset(map(type, fresh)):
+            return True
     return plain_json(content_of({name: value}), secret)
 
 

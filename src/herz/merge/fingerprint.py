@@ -70,6 +70,12 @@ class Branch:
         self.digests = b"".join(map(_digest, children)) if digests is None else digests
         self.digest: bytes = sha256(b"t" + self.digests).digest()
 
+    def with_child(self, digit: int, child: Node | None, count: int) -> Branch:
+        """The same with another child, so that it holds `count` entries."""
+        children, digests, start = [*self.children], self.digests, 32 * digit
+        children[digit] = child
+        return Branch(children, count, digests[:start] + _digest(child) + digests[start + 32 :])
+
 
 Node: TypeAlias = "Bucket | Branch"
 _NODES: Final = frozenset({Bucket, Branch})
@@ -168,8 +174,10 @@ def _small(table: Tree) -> bool:
     """Whether the digest of the table above covers this one: up to `BUCKET` entries, none a table with entries."""
     if len(table) > BUCKET:
         return False
-    values = table.values()
-    return _TABLES.isdisjoint(map(type, values)) or not any(is_table(value) and value for value in values)
+    for value in table.values():  # noqa: SIM110  a generator takes three times as long
+        if type(value) in _TABLES and value:
+            return False
+    return True
 
 
 def _all_small(content: Content) -> bool:
@@ -221,15 +229,27 @@ def _updated(node: Node, tree: Any, path: Path, at: int, secret: SecretKeys, she
     """`node`, which digests the table at `path[:at]`, after `path` changed; `tree` is that table now."""
     segment = path[at]
     code = crc32(segment.encode("utf-8", "surrogatepass"))
+    trail: list[tuple[Branch, int]] = []
+    bucket: Node | None = node
+    shift = 28
+    while type(bucket) is Branch:
+        digit = code >> shift & 15
+        trail.append((bucket, digit))
+        bucket = bucket.children[digit]
+        shift -= 4
+    before: Any = ABSENT if bucket is None else bucket.entries.get(segment, ABSENT)  # type: ignore[union-attr]
     value = tree.get(segment, ABSENT)
     if is_table(value) and value:
-        below = _entry(node, segment, code)
-        inside = sheltered or secret.shelters(segment)
-        if type(below) in _NODES and at + 1 < len(path) and not _small(value):
-            value = _updated(below, value, path, at + 1, secret, inside)
+        if type(before) in _NODES and at + 1 < len(path) and not _small(value):
+            value = _updated(before, value, path, at + 1, secret, sheltered or secret.shelters(segment))
         else:
-            value = _inner(value, secret, inside)
-    return _with(node, segment, code, value, 28, secret, sheltered)
+            value = _inner(value, secret, sheltered or secret.shelters(segment))
+    if before is ABSENT or value is ABSENT:
+        return _with(node, segment, code, value, 28, secret, sheltered)
+    changed: Node = _replaced(bucket, segment, before, value, secret, sheltered)  # type: ignore[arg-type]
+    for branch, digit in reversed(trail):  # every one of them keeps its shape
+        changed = branch.with_child(digit, changed, branch.count)
+    return changed
 
 
 def _entry(node: Node, segment: str, code: int) -> Any:
@@ -242,15 +262,31 @@ def _entry(node: Node, segment: str, code: int) -> Any:
     return node.entries.get(segment, ABSENT)  # type: ignore[union-attr]
 
 
+def _replaced(bucket: Bucket, name: str, before: Any, value: Any, secret: SecretKeys, sheltered: bool) -> Bucket:
+    """`bucket` with `value` in place of `before`, both there."""
+    entries = {**bucket.entries, name: value}
+    was_node, is_node = type(before) in _NODES, type(value) in _NODES
+    if was_node and is_node:
+        return Bucket(entries, bucket.covered, bucket.large, bucket.plain)
+    if was_node or is_node:  # whether the name of a node is that of a secret has not been judged
+        plain = bucket.plain and (is_node or plain_at(name, value, ABSENT, secret))
+        return _bucket(entries, secret, sheltered, plain or None)
+    plain = bucket.plain and plain_at(name, value, before, secret)
+    old = _covered({name: before}, secret, sheltered, bucket.plain)[1:-1]
+    around = bucket.covered.split(old, 2)
+    if len(around) != 2 or old in old[1:] + around[1][: len(old) - 1]:  # tables below may hold the same text
+        return _bucket(entries, secret, sheltered, plain or None)
+    new = _covered({name: value}, secret, sheltered, plain)[1:-1]
+    return Bucket(entries, new.join(around), bucket.large, plain)
+
+
 def _with(node: Node, name: str, code: int, value: Any, shift: int, secret: SecretKeys, sheltered: bool) -> Node:
-    """`node` with one entry changed, added, or removed (`ABSENT`), in the one shape its content has.
+    """`node` with one entry added, or removed (`ABSENT`), in the one shape its content has.
 
     `code` is the CRC-32 of `name`, `shift` the place in it of the digit that counts at `node`'s depth.
     """
     if isinstance(node, Bucket):
         return _bucket_with(node, name, value, (28 - shift) // 4, secret, sheltered)
-    if value is not ABSENT and (replaced := _replaced(node, name, code, value, shift, secret, sheltered)) is not None:
-        return replaced
     digit = code >> shift & 15
     child = node.children[digit]
     if child is None:
@@ -261,58 +297,22 @@ def _with(node: Node, name: str, code: int, value: Any, shift: int, secret: Secr
         changed = _with(child, name, code, value, shift - 4, secret, sheltered)
         if not _size(changed):
             changed = None
-    children = [*node.children]
-    children[digit] = changed
     count = node.count - _size(child) + _size(changed)
     if count > BUCKET:
-        start = 32 * digit
-        return Branch(children, count, node.digests[:start] + _digest(changed) + node.digests[start + 32 :])
+        return node.with_child(digit, changed, count)
+    children = [*node.children]
+    children[digit] = changed
     return _bucket({name: entry for below in children for name, entry in _entries(below).items()}, secret, sheltered)
-
-
-def _replaced(
-    branch: Branch, name: str, code: int, value: Any, shift: int, secret: SecretKeys, sheltered: bool
-) -> Node | None:
-    """The same where there is such an entry already, so that every node keeps its shape; None where there is none."""
-    trail: list[tuple[Branch, int]] = []
-    node: Node | None = branch
-    while type(node) is Branch:
-        digit = code >> shift & 15
-        trail.append((node, digit))
-        node = node.children[digit]
-        shift -= 4
-    if node is None or name not in node.entries:  # type: ignore[union-attr]
-        return None
-    node = _bucket_with(node, name, value, (28 - shift) // 4, secret, sheltered)  # type: ignore[arg-type]
-    for above, digit in reversed(trail):
-        children, digests, start = [*above.children], above.digests, 32 * digit
-        children[digit] = node
-        node = Branch(children, above.count, digests[:start] + node.digest + digests[start + 32 :])
-    return node
 
 
 def _bucket_with(bucket: Bucket, name: str, value: Any, depth: int, secret: SecretKeys, sheltered: bool) -> Node:
     if value is ABSENT:
         entries = {known: entry for known, entry in bucket.entries.items() if known != name}
         return _bucket(entries, secret, sheltered, bucket.plain or None)
-    before = bucket.entries.get(name, ABSENT)
     entries = {**bucket.entries, name: value}
     if len(entries) > BUCKET:
         return _node(entries, depth, secret, sheltered)
-    if type(before) in _NODES:
-        if type(value) in _NODES:
-            return Bucket(entries, bucket.covered, bucket.large, bucket.plain)
-        before = ABSENT  # whether its name is that of a secret has not been judged
-    if type(value) in _NODES:
-        return _bucket(entries, secret, sheltered, bucket.plain or None)
-    plain = bucket.plain and plain_at(name, value, before, secret)
-    if before is not ABSENT:
-        old = _covered({name: before}, secret, sheltered, bucket.plain)[1:-1]
-        at = bucket.covered.find(old)
-        if 0 < at == bucket.covered.rfind(old):  # lists of tables may hold the same text
-            new = _covered({name: value}, secret, sheltered, plain)[1:-1]
-            covered = b"%b%b%b" % (bucket.covered[:at], new, bucket.covered[at + len(old) :])
-            return Bucket(entries, covered, bucket.large, plain)
+    plain = bucket.plain and (type(value) in _NODES or plain_at(name, value, ABSENT, secret))
     return _bucket(entries, secret, sheltered, plain or None)
 
 
