@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from herz import ABSENT, ChangeSet, ConfigLoadError, Herz, HerzError, MappingSource, Rejected, Secret, UsageError
+from herz.merge.fingerprint import Fingerprint
 
 FIRST = "herz:\n  service:\n    timeout: 3s\n    retries: 3\nother: 1\n"
 
@@ -348,3 +350,20 @@ def test_the_last_good_copy_starts_the_process_while_a_source_is_broken(folder: 
     written(folder, "a: [\n")
     with pytest.raises(ConfigLoadError), Herz("application.yml", environment={}, last_good="copy/last-good.json"):
         pass
+
+
+def test_what_is_remembered_of_past_revisions_keeps_no_digests(herz: Herz, folder: Path) -> None:
+    def changed(number: int) -> str:
+        written(folder, FIRST.replace("other: 1", f"other: {number}"))
+        herz.wait_for(lambda snapshot: snapshot["other"] == number, 10)
+        return herz.snapshot.fingerprint
+
+    with herz:
+        first, told = herz.snapshot, herz.snapshot.fingerprint
+        past = {changed(number) for number in range(2, 12)}
+        gc.collect()
+        alive = {str(one) for one in gc.get_objects() if type(one) is Fingerprint}
+        assert len(past) == 10
+        assert len(past & alive) < 4
+        assert {told, herz.snapshot.fingerprint} <= alive
+        assert first.fingerprint == told

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from herz.app.feed import Feed, Refusal, layers_of
 from herz.merge.composition import Composition
@@ -19,7 +21,7 @@ FEW: Final = 256
 """Events of one update up to which few objects are made."""
 
 
-class Step(NamedTuple):
+class Step(Struct):
     """One revision of a proposal: the composition after it and the leaves that it changed."""
 
     revision: Revision
@@ -28,7 +30,7 @@ class Step(NamedTuple):
     events: Sequence[Event]
 
 
-class Proposal(NamedTuple):
+class Proposal(Struct):
     """What might be put in force: a document for some feeds, in place of the accepted ones."""
 
     documents: dict[int, Document]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from herz.app.events import Applied
 from herz.app.feed import Feed
 from herz.errors import HerzError
@@ -22,7 +24,7 @@ from herz.model.snapshot import Snapshot
 from herz.sources.base import Prepare, Rehearsal
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct):
     """Everything that a commit needs: what is built and validated, and what will be told of it."""
 
     documents: dict[int, Document]

@@ -13,9 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from immutables import Map
+from msgspec import Struct, structs
 
 from herz.app.events import Applied, Rejected
 from herz.app.feed import Feed, Refusal
@@ -48,7 +49,7 @@ RECENT_EVENTS: Final = 4_096
 """and changed leaves in them: each keeps its part of a tree alive, which the collector then has to look through."""
 
 
-class _Merged(NamedTuple):
+class _Merged(Struct):
     """What a proposal makes of the values, before any object is built from them."""
 
     composition: Composition
@@ -287,7 +288,7 @@ class Updater:
                     number,
                     step.reset,
                     len(counting),
-                    (tuple(counting), step.composition),
+                    (tuple(counting), step.composition.told()),
                     feed.source.origin.name,
                     self.epoch,
                 )
@@ -349,7 +350,7 @@ class Updater:
             one.revision, one.epoch = revision_of(item), self.epoch
             one.reset = isinstance(item, Reset) and bool(item.reason)
         try:
-            await self._commit(candidate._replace(documents=documents, snapshot=snapshot))
+            await self._commit(structs.replace(candidate, documents=documents, snapshot=snapshot))
         except HerzError:  # an object was first used meanwhile, and cannot be built
             return False
         for other in self.feeds:  # what is refused is tried again with every change

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
+
 from herz.merge.fingerprint import Fingerprint
 from herz.merge.interpolation import References, holds_reference, names_in, referring, resolve, resolve_again, template
 from herz.merge.overlay import merged, merged_at, root_of_change, spelled_by, tree_of, trees_of
@@ -18,47 +20,24 @@ PATCH_LIMIT: Final = 2_000
 """Events above which merging everything again is cheaper than patching."""
 
 
-class Composition:
-    """What `layers` (lowest rank first) amount to. Immutable; fingerprints are computed when first asked for.
+class Composition(Struct, eq=False):
+    """What `layers` (lowest rank first) amount to. Never changed; fingerprints are computed when first asked for.
 
     `raw` is the merged tree as written, `tree` the same with references resolved (the same object
     where there are none).
     """
 
-    __slots__ = (
-        "_covered",
-        "_effective",
-        "_made_of_secrets",
-        "_release",
-        "_shared",
-        "environment",
-        "layers",
-        "raw",
-        "references",
-        "secrets",
-        "tree",
-    )
-
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        raw: Tree,
-        tree: Tree,
-        references: References,
-        environment: Mapping[str, str],
-        secrets: SecretKeys,
-    ) -> None:
-        self.layers = tuple(layers)
-        self.raw = raw
-        self.tree = tree
-        self.references = references
-        self.environment = environment
-        self.secrets = secrets
-        self._effective: Fingerprint | None = None
-        self._release: Fingerprint | None = None
-        self._shared: Tree | None = None
-        self._covered: Tree | None = None
-        self._made_of_secrets: frozenset[Path] | None = None
+    layers: tuple[Layer, ...]
+    raw: Tree
+    tree: Tree
+    references: References
+    environment: Mapping[str, str]
+    secrets: SecretKeys
+    _effective: Fingerprint | None = None
+    _release: Fingerprint | None = None
+    _shared: Tree | None = None
+    _covered: Tree | None = None
+    _made_of_secrets: frozenset[Path] | None = None
 
     @classmethod
     def of(
@@ -68,7 +47,7 @@ class Composition:
         raw, tree, references = merged(trees_of(layers)), None, References()
         if any(any(referring(layer.document.tree)) for layer in layers if layer.document.references):
             tree, references = resolve(raw, environment, lambda path: locate(layers, path))
-        return cls(layers, raw, raw if tree is None else tree, references, environment, secrets or SecretKeys())
+        return cls(tuple(layers), raw, raw if tree is None else tree, references, environment, secrets or SecretKeys())
 
     def evolved(
         self, layers: Sequence[Layer], index: int | None = None, events: Sequence[Event] | None = None
@@ -95,7 +74,7 @@ class Composition:
             raw, events = patched(self.raw, trees, touched)
             moved = [event.path for event in events]
         tree, references, changes = raw, self.references, events
-        if references.uses or any(holds_reference(event.after) for event in events):
+        if references.uses or any(map(holds_reference, [event.after for event in events])):
             tree, references, changes = resolve_again(
                 self.tree, references, raw, events, self.environment, lambda path: locate(layers, path)
             )
@@ -108,6 +87,10 @@ class Composition:
         elif self._release is not None:
             result._release, result._shared = self._release, self._shared
         return result, changes
+
+    def told(self) -> Composition:
+        """The same without fingerprints, for those who remember many: the digests of each would be kept alive."""
+        return Composition(self.layers, self.raw, self.tree, self.references, self.environment, self.secrets)
 
     def _advance_effective(self, result: Composition, changed: list[Path], written: list[Path]) -> None:
         """The effective fingerprint of `result`, from ours and the paths that changed in `tree` and in `raw`."""
@@ -130,7 +113,7 @@ class Composition:
     def _advance_release(self, result: Composition, written: list[Path], changed: list[Path]) -> None:
         """The release fingerprint of `result`, from ours, the paths a layer wrote and those that changed in `raw`."""
         assert self._release is not None  # noqa: S101  asked by the only caller
-        if self._shared is self.raw and not any(tree_of(layer) for layer in result.layers if layer.local):
+        if self._shared is self.raw and not any(map(tree_of, [layer for layer in result.layers if layer.local])):
             result._shared, touched = result.raw, changed
             if self._release is self._effective and result._covered is result.raw:
                 result._release = result._effective

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from herz.model.document import Document
 
 
-class Layer(NamedTuple):
+class Layer(Struct, frozen=True):
     """One document in the merge; a higher rank wins.
 
     `source` names the source it came from. `dimension` is what the layer is about (an application
