@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from pathlib import PurePath
 from typing import Any, Final, Protocol, cast
@@ -36,6 +37,7 @@ _CUTTABLE: Final = frozenset({"yaml", "json"})
 _BOM: Final = b"\xef\xbb\xbf"
 
 
+@lru_cache(maxsize=1024)
 def format_of(filename: str) -> str | None:
     """The format that a file's name tells, None when it tells none: `app.yml`, `.env`, `.env.local`, `prod.env`."""
     name = PurePath(filename).name.lower()

@@ -30,7 +30,7 @@ class Edit(NamedTuple):
         while end < len(old) and old[end] & 0xC0 == 0x80:
             end += 1
         stop = self.stop + end - self.end
-        if stop - start > _BLOCK and new.isascii():
+        if (new if stop - start > _BLOCK else new[start:stop]).isascii():
             return True  # without copies of megabytes, which hold the GIL for milliseconds
         decoder, view = getincrementaldecoder("utf-8")(), memoryview(new)
         try:
