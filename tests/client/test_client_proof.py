@@ -53,10 +53,10 @@ async def test_atomicity_is_verified_for_the_release_and_the_patch_that_run_and_
     for name in ("pay-1", "pay-2"):
         instance(name, patch="4f1c")
     await reported(pay, 2)
-    assert await pay.verify_atomicity("4f1c", 1) is True
-    assert await pay.verify_atomicity("4f1c", "1") is True
-    assert await pay.verify_atomicity(None, f"{app}/default@1") is True
-    assert await pay.verify_atomicity("5a2d", 1) is False
+    assert await pay.verify_atomicity("4f1c", 1, window_s=20) is True
+    assert await pay.verify_atomicity("4f1c", "1", window_s=20) is True
+    assert await pay.verify_atomicity(None, f"{app}/default@1", window_s=20) is True
+    assert await pay.verify_atomicity("5a2d", 1, window_s=20) is False
     await pay.set({"db.pool": 20})
     await pay.release("second", publish=False)
     assert await pay.verify_atomicity("4f1c", 2) is False
@@ -89,14 +89,14 @@ async def test_a_key_that_an_instance_decides_itself_is_reported_with_both_value
     assert one.origins is not None
     assert one.origins[0].endswith("pay.yml@1:2")
     assert one.origins[1].endswith("own.yml:2")
-    assert await pay.verify_atomicity(None, 1, allow_overrides=["db.pool"]) is True
-    assert await pay.verify_atomicity(None, 1, instances=["pay-1"]) is True
+    assert await pay.verify_atomicity(None, 1, allow_overrides=["db.pool"], window_s=20) is True
+    assert await pay.verify_atomicity(None, 1, instances=["pay-1"], window_s=20) is True
 
 
 async def test_a_question_is_answered_from_what_runs_now(pay, instance):
     instance("pay-1")
     await reported(pay, 1)
-    (answer,) = await pay.ask("explain", keys=["db.pool"])
+    (answer,) = await pay.ask("explain", keys=["db.pool"], window_s=20)
     assert [(one.key, one.value) for one in answer.explained] == [("db.pool", "5")]
     assert (await pay.ask("probe", instances=["pay-2"], window_s=0.2)) == ()
 

@@ -145,6 +145,33 @@ def test_an_encrypted_server_is_followed_by_who_knows_its_authority_and_shows_a_
                 Herz(wrong, environment={}).start()
 
 
+def test_nothing_stays_open_where_a_frozen_server_does_not_say_goodbye(folder: Path) -> None:
+    authority = Authority(folder)
+    material = authority.issue("serve")
+    with ControlPlaneServer("--cert", str(material.cert), "--key", str(material.key), scheme="https") as server:
+        before = sockets()
+        herz = Herz(f"{server.source}/pay?instance=one&ca={authority.cert}", environment={}).start()
+        herz.wait_for(lambda _: herz.state == "WATCHING", 20)
+        assert sockets() > before
+        server.pause()
+        herz.stop()
+        server.resume()
+        assert not sockets() - before
+
+
+def sockets() -> set[str]:
+    """Those that this process has open."""
+    links = (link for link in Path("/proc/self/fd").iterdir())
+    return {target for link in links if (target := _target(link)).startswith("socket:")}
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # the folder's own
+        return ""
+
+
 @pytest.mark.slow
 async def test_another_server_of_the_control_plane_takes_over_when_one_is_killed(
     server: ControlPlaneServer, plane_of: Callable[[Any], Any], soon: Any

@@ -56,9 +56,9 @@ async def test_sources_are_asked_for_over_the_api(plane: Any, url: Any, served: 
     await plane.publish(BASE)
     async with Herz(url(), environment={}), ControlPlane(served.url) as api:
         await plane.reported(lambda report: True)
-        (answer,) = await api.namespace(plane.app).ask("probe", sources=True)
+        (answer,) = await api.namespace(plane.app).ask("probe", sources=True, window_s=20)
         assert "herz" in states_of(answer)
-        (answer,) = await api.namespace(plane.app).ask("probe")
+        (answer,) = await api.namespace(plane.app).ask("probe", window_s=20)
         assert answer.sources == ()
 
 

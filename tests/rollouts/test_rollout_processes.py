@@ -137,7 +137,7 @@ async def test_a_good_release_is_promoted_and_no_instance_ever_mixes_two(site, p
     over = await site.over(await site.pay.start_rollout(release, plan(50.0, 100.0)))
     assert over.phase is Phase.PROMOTED, over.reason
     assert [(batch.size, batch.verified) for batch in over.batches] == [(2, True), (2, True)]
-    assert await site.pay.verify_atomicity("P1", release)
+    assert await site.pay.verify_atomicity("P1", release, window_s=20)
     for process in processes:
         said = await process.said()
         assert said["mixed"] == 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -13,6 +14,7 @@ import msgspec
 from herz.client.endpoint import Endpoint
 from herz.client.problems import error_of
 from herz.errors import MissingExtra, NotRunning, SourceError, SourceUnavailable
+from herz.tls.parting import break_off, close_session
 
 if TYPE_CHECKING:
     import aiohttp
@@ -58,7 +60,7 @@ class Exchange:
         """Close the connections; asking again needs another `open`."""
         session, self._session = self._session, None
         if session is not None:
-            await session.close()
+            await close_session(session)
 
     async def ask(
         self,
@@ -105,7 +107,10 @@ class Exchange:
         except self._failures as error:
             raise self._unavailable(error) from error
 
-    def _request(self, method: str, url: str, body: Any, *, silent_s: float | None = None) -> Any:
+    @asynccontextmanager
+    async def _request(
+        self, method: str, url: str, body: Any, *, silent_s: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise NotRunning(
                 "the control plane's client is closed", remedy="use it inside `async with ControlPlane(…)`"
@@ -113,7 +118,7 @@ class Exchange:
         import aiohttp
 
         data = None if body is None else BytesIO(msgspec.json.encode(body))  # aiohttp sends a file piece by piece
-        return self._session.request(
+        asked = self._session.request(
             method,
             url,
             data=data,
@@ -121,6 +126,11 @@ class Exchange:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silent_s),
         )
+        async with asked as answer:
+            try:
+                yield answer
+            finally:
+                break_off(answer)
 
     def _url(self, path: str, query: Mapping[str, Any] | None, api: str) -> str:
         given = {name: value for name, value in (query or {}).items() if value is not None}

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from herz.errors import HerzError, MissingExtra, RevisionExpired, SourceDenied, SourceError, SourceUnavailable
 from herz.sources.released_url import Address
 from herz.tls.context import client_context
 from herz.tls.guard import check_endpoints
+from herz.tls.parting import break_off, close_session
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,10 +66,11 @@ class HttpClient:
         except self.failures as error:
             raise self.unavailable(error) from error
 
-    def request(
+    @asynccontextmanager
+    async def request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> Any:
-        """A request, to be entered."""
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request and its answer; what has not been read of that at the end is broken off."""
         headers: dict[str, str] = {}
         if self._address.token is not None:
             headers["Authorization"] = f"Bearer {self._address.token.reveal()}"
@@ -76,7 +79,12 @@ class HttpClient:
         if self.stream:
             headers["X-Herz-Stream"] = self.stream
         url = f"{self.base}{API}{path}"
-        return self._pool().request(method, url, params=params, data=body, headers=headers, allow_redirects=False)
+        asked = self._pool().request(method, url, params=params, data=body, headers=headers, allow_redirects=False)
+        async with asked as response:
+            try:
+                yield response
+            finally:
+                break_off(response)
 
     def _pool(self) -> aiohttp.ClientSession:
         owner = (os.getpid(), asyncio.get_running_loop())
@@ -124,8 +132,7 @@ class HttpClient:
         """Close the connections."""
         session, self._session = self._session, None
         if session is not None and self._owner == (os.getpid(), asyncio.get_running_loop()):
-            await session.close()
-            await asyncio.sleep(0)  # transports tell of their end in the loop's next step, which may be its last
+            await close_session(session)
 
 
 def error_of(status: int, problem: Mapping[str, Any], where: str) -> HerzError:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from herz.errors import SourceUnavailable, UsageError
 from herz.tls.address import addresses
+from herz.tls.parting import close_session
 
 LIMIT_S: Final = 10.0
 """What one request may take, connecting included."""
@@ -95,7 +96,7 @@ class Outbound:
         """Let go of the connections."""
         session, self._session = self._session, None
         if session is not None:
-            await session.close()
+            await close_session(session)
 
     async def _request(
         self,
