@@ -59,7 +59,8 @@ def taking_part(
         part = kept.get(member.instance)
         if part is None or part.batch != number:
             part = Participant(instance=member.instance, batch=number, step=Step.ASSIGNED)
-        found.append(Known(_now(part, member, rollout, *step_of(member, rollout, batches.get(number), channel)), member))
+        reached = step_of(member, rollout, batches.get(number), channel)
+        found.append(Known(_now(part, member, rollout, *reached), member))
     for part in missing.values():
         member = Member(part.instance, STABLE)
         found.append(Known(_now(part, member, rollout, *step_of(member, rollout, None, channel)), member))
