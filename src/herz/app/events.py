@@ -7,8 +7,6 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from herz.errors import HerzError
 from herz.merge.diff import changes
 from herz.model.change import ChangeSet
@@ -44,7 +42,8 @@ class Rejected:
     error: HerzError
 
 
-class Applied(Struct, eq=False, dict=True):
+@dataclass(eq=False)  # freezing would cost each change a microsecond; a struct, programs that only declare an import
+class Applied:
     """One revision that was applied, with `count` leaves. Its change set, with places and causes, is made when wanted.
 
     `made_of` is what it is made of: the events, and the composition after them.

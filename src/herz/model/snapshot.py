@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from herz.model.key import Path, join, split
-from herz.model.layer import Layer
 from herz.model.secret import SecretKeys
 from herz.model.tree import ABSENT, Tree, find, is_table, leaves, lookup, spelled, thaw
 
 if TYPE_CHECKING:
     from herz.model.explanation import Explanation
+    from herz.model.layer import Layer
 
 M = TypeVar("M")
 
