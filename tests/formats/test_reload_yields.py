@@ -41,11 +41,12 @@ def test_another_thread_runs_on_while_a_document_is_decoded_again(format):
     old = decode(data, format, name="n")
     gaps = []
     done = threading.Event()
+    worked = time.pthread_getcpuclockid(threading.get_ident())  # what others do to the processors does not count
 
     def watch():
-        last = time.perf_counter()
+        last = time.clock_gettime(worked)
         while not done.is_set():
-            now = time.perf_counter()
+            now = time.clock_gettime(worked)
             gaps.append(now - last)
             last = now
 
@@ -61,8 +62,8 @@ def test_another_thread_runs_on_while_a_document_is_decoded_again(format):
         watcher.join()
         sys.setswitchinterval(before)
     gaps.sort()
-    # A busy machine takes a thread off its processor now and then; a call that holds on is in every round.
-    assert gaps[-25] < 0.02
+    # A busy machine may not let the watcher ask for its turn now and then; a call that holds on is in every round.
+    assert gaps[-5] < 0.02
 
 
 def test_importing_the_door_imports_no_decoder():
