@@ -55,10 +55,13 @@ async def test_who_does_not_ask_for_sources_is_told_none(plane: Any, url: Any) -
 async def test_sources_are_asked_for_over_the_api(plane: Any, url: Any, served: ControlPlaneServer) -> None:
     await plane.publish(BASE)
     async with Herz(url(), environment={}), ControlPlane(served.url) as api:
-        await plane.reported(lambda report: True)
-        (answer,) = await api.namespace(plane.app).ask("probe", sources=True, window_s=20)
+        pay = api.namespace(plane.app)
+        async with asyncio.timeout(20):  # those are asked of whom the server knows, not the store alone
+            while not await pay.instances():
+                await plane.reported(lambda report: True)
+        (answer,) = await pay.ask("probe", sources=True, window_s=20)
         assert "herz" in states_of(answer)
-        (answer,) = await api.namespace(plane.app).ask("probe", window_s=20)
+        (answer,) = await pay.ask("probe", window_s=20)
         assert answer.sources == ()
 
 
