@@ -79,3 +79,23 @@ def test_importing_the_door_imports_no_decoder():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ).stdout
     assert not any(name in modules for name in ("yaml", "javaproperties", "dotenv", "tomllib"))
+
+
+@pytest.mark.parametrize("format", ["json", "yaml"])
+def test_what_the_first_change_needs_is_imported_with_the_decoder(format):
+    # A child that is forked while a thread imports waits for ever when it imports the same.
+    code = (
+        "import sys; from herz.formats.decode import decode, redecode; "
+        f"old = decode({document(format)!r}, {format!r}, name='n'); before = set(sys.modules); "
+        "old.prepare(); old.lines(); redecode(old, old.data.replace(b'value-3-', b'other-3-')); "
+        "print(*(set(sys.modules) - before))"
+    )
+    imported = subprocess.run(
+        [sys.executable, "-"],
+        input=code,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout
+    assert imported.split() == []

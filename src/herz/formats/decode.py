@@ -227,7 +227,13 @@ def _has_references(data: bytes) -> bool:
 
 
 def _module(format: str) -> _Format:
-    """The format's decoder, imported on first use."""
+    """The format's decoder, imported on first use, with what cuts its documents into pieces.
+
+    Both while the first document is read, for which a start waits: an import that a thread has under way when the
+    process forks never ends in the child, where whoever imports the same waits for ever.
+    """
+    if format in _CUTTABLE:
+        import_module(f"herz.formats.{format}_pieces")
     return cast(_Format, import_module(f"herz.formats.{format}"))
 
 
