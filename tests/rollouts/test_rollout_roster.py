@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,17 +20,15 @@ from herz.release.roster import Roster, unpack
 from herz.server.rollouts import rosters
 from herz.store.base import Put, Store, Txn
 from herz.store.plane import (
-    LIVE,
     ROSTERS,
     answer_key,
     asks_key,
     channel_key,
     mailboxes_prefix,
-    place,
     report_key,
     roster_key,
 )
-from herz.testing.followers import WRONG, Follower
+from herz.testing.followers import WRONG, Follower, orders
 from herz.testing.memory_store import MemoryStore
 
 
@@ -295,18 +293,9 @@ class Crowd:
             assert task.cancelled(), task.exception()
 
     async def _follow(self) -> None:
-        prefix = f"{LIVE}{place('pay', 'default')}/"
-        found = await self._store.range(prefix)
-        entries = {entry.key: entry for entry in found.entries}
-        await self._obey(entries)
-        async with self._store.watch(prefix, found.revision) as items:
-            async for item in items:
-                for event in getattr(item, "events", ()):
-                    if event.entry.version:
-                        entries[event.entry.key] = event.entry
-                    else:
-                        entries.pop(event.entry.key, None)
-                if any("/all/" in event.entry.key for event in getattr(item, "events", ())):
+        async with aclosing(orders(self._store, "pay", "default")) as heard:
+            async for entries, events in heard:
+                if not events or any("/all/" in event.entry.key for event in events):
                     await self._obey(entries)
 
     async def _obey(self, entries) -> None:

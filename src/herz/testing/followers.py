@@ -7,8 +7,8 @@ their faults is one switch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,7 @@ from herz.errors import HerzError, LeaseLost
 from herz.release.channel import Channel, Mailbox, ReleaseRef
 from herz.release.record import decode, encode
 from herz.release.report import Answer, Ask, AskKind, Asks, Explained, Override, Rehearsed, Report, Status
-from herz.store.base import Compare, Entry, Put, Store, Txn
+from herz.store.base import Compare, Entry, KeyEvent, Put, Store, Txn
 from herz.store.plane import (
     LIVE,
     answer_key,
@@ -52,6 +52,25 @@ class Faults:
     """Answers with what it answered first, under the old nonce."""
     ignores_commit: bool = False
     slow_s: float = 0.0
+
+
+async def orders(
+    store: Store, app: str, namespace: str
+) -> AsyncGenerator[tuple[dict[str, Entry], Sequence[KeyEvent]], None]:
+    """All keys that tell instances what to run, at first and after each change, with the events that changed them."""
+    prefix = f"{LIVE}{place(app, namespace)}/"
+    found = await store.range(prefix)
+    entries = {entry.key: entry for entry in found.entries}
+    yield entries, ()
+    async with store.watch(prefix, found.revision) as items:
+        async for item in items:
+            for event in (events := getattr(item, "events", ())):
+                if event.entry.version:
+                    entries[event.entry.key] = event.entry
+                else:
+                    entries.pop(event.entry.key, None)
+            if events:
+                yield entries, events
 
 
 class Follower:
@@ -122,19 +141,9 @@ class Follower:
             await self._store.keep_alive(lease)
 
     async def _follow(self) -> None:
-        prefix = f"{LIVE}{place(self.app, self.namespace)}/"
-        found = await self._store.range(prefix)
-        entries = {entry.key: entry for entry in found.entries}
-        await self._obey(entries)
-        async with self._store.watch(prefix, found.revision) as items:
-            async for item in items:
-                for event in getattr(item, "events", ()):
-                    if event.entry.version:
-                        entries[event.entry.key] = event.entry
-                    else:
-                        entries.pop(event.entry.key, None)
-                if getattr(item, "events", ()):
-                    await self._obey(entries)
+        async with aclosing(orders(self._store, self.app, self.namespace)) as told:
+            async for entries, _ in told:
+                await self._obey(entries)
 
     def _read(self, entries: Mapping[str, Entry], key: str, kind: type[Any]) -> Any:
         entry = entries.get(key)
